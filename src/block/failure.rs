@@ -1,0 +1,79 @@
+//! From the precise errors below to the one that tells what to do.
+
+use ulid::Ulid;
+
+use super::markers::NO_COMPACT_MARK;
+use crate::error::{Error, Kind};
+use crate::merge::MergeError;
+use crate::objstore;
+use crate::tsdb;
+
+impl From<objstore::Error> for Error {
+    fn from(e: objstore::Error) -> Self {
+        let kind = if e.kind.is_transient() {
+            Kind::Retry
+        } else {
+            match e.kind {
+                objstore::Kind::Changed | objstore::Kind::Local => Kind::Retry,
+                objstore::Kind::Stopped => Kind::Cancelled,
+                _ => Kind::Config,
+            }
+        };
+        let error = Self::new(kind, summary(&e));
+        match e.kind.cure() {
+            Some(cure) => error.with_cure(cure),
+            None => error,
+        }
+    }
+}
+
+/// The text without the cure, which is a field of its own here.
+fn summary(e: &objstore::Error) -> String {
+    let mut text = format!("bucket {}", e.bucket);
+    if !e.object.is_empty() {
+        text = format!("{text}: {}", e.object);
+    }
+    if let Some(offset) = e.offset {
+        text = format!("{text} at byte {offset}");
+    }
+    text = format!("{text}: {}", e.kind);
+    if !e.detail.is_empty() {
+        text = format!("{text} ({})", e.detail);
+    }
+    text
+}
+
+impl From<objstore::ConfigError> for Error {
+    fn from(e: objstore::ConfigError) -> Self {
+        Self::new(Kind::Config, "bucket configuration")
+            .with_source(e)
+            .with_cure("compare it with the objstore.yml of thanos; docs/operations.md has one")
+    }
+}
+
+/// Says which of the merged blocks is to blame, and how to go on without it.
+pub fn of_merge(error: MergeError, inputs: &[Ulid]) -> Error {
+    let blamed = error.input.and_then(|i| inputs.get(i)).copied();
+    let kind = match &error.error {
+        tsdb::Error::Corrupt(_) => Kind::Corrupt,
+        tsdb::Error::Read { .. } | tsdb::Error::Write { .. } => Kind::Retry,
+        tsdb::Error::Limit(_) => Kind::Config,
+        tsdb::Error::Misuse(_) => Kind::Internal,
+    };
+    let what = match blamed {
+        Some(block) => format!("block {block}"),
+        None => "merge".to_owned(),
+    };
+    let failed = Error::new(kind, what).with_source(error);
+    match (kind, blamed) {
+        (Kind::Corrupt, Some(block)) => failed.with_cure(format!(
+            "upload block {block} again from its producer, or keep it out of compactions by \
+             putting {block}/{NO_COMPACT_MARK} into the bucket (thanos tools bucket mark \
+             --marker={NO_COMPACT_MARK} --id={block} --details=damaged)"
+        )),
+        (Kind::Internal, _) => {
+            failed.with_cure("this is a bug in lithify; nothing was marked, please report it")
+        }
+        _ => failed,
+    }
+}

@@ -1,0 +1,89 @@
+//! Reading blocks from a bucket: opening one as a source of a merge.
+
+use std::sync::Arc;
+
+use super::{INDEX, TOMBSTONES, path, segment};
+use crate::error::Result;
+use crate::merge::Source;
+use crate::objstore::{Bucket, ReadAhead};
+use crate::tsdb::source::BlobReader;
+use crate::tsdb::tombstones::Tombstones;
+use crate::tsdb::{Error as TsdbError, meta::BlockMeta};
+
+/// Read-ahead of one file of one source.
+///
+/// Small files are read in one window; the memory of a job is this times two
+/// (index and one segment) times its sources.
+fn read_ahead(size: u64, sources: usize) -> ReadAhead {
+    /// All windows of a job together stay below this, bytes.
+    const JOB_BYTES: usize = 128 << 20;
+    const DEPTH: usize = 3;
+    let share = JOB_BYTES / (2 * DEPTH * sources.max(1));
+    let window = share.clamp(64 << 10, 2 << 20);
+    ReadAhead {
+        window: window.min(usize::try_from(size).unwrap_or(window)).max(4096),
+        depth: DEPTH,
+    }
+}
+
+/// Opens a block as a source; `sizes` gives the bytes of its files as listed,
+/// `sources` is how many the merge will have.
+///
+/// # Errors
+/// A missing file, or what the bucket fails with.
+pub async fn open_source(
+    bucket: &Bucket,
+    meta: &BlockMeta,
+    sizes: impl Fn(&str) -> Option<u64> + Send + Sync + 'static,
+    sources: usize,
+) -> Result<Source> {
+    let id = meta.ulid;
+    let index_size = sizes(INDEX).unwrap_or(0);
+    let index = bucket.open(&path(id, INDEX), index_size, read_ahead(index_size, sources))?;
+    let tombstones = match sizes(TOMBSTONES) {
+        None => None,
+        Some(size) => read_tombstones(bucket, &path(id, TOMBSTONES), size).await?,
+    };
+    let bucket = bucket.clone();
+    let sizes = Arc::new(sizes);
+    Ok(Source {
+        name: id.to_string(),
+        index,
+        open_segment: Box::new(move |seq| {
+            let file = segment(seq.saturating_add(1));
+            open_segment(&bucket, &path(id, &file), sizes(&file), sources)
+        }),
+        min_time: meta.min_time,
+        max_time: meta.max_time,
+        tombstones,
+    })
+}
+
+fn open_segment(
+    bucket: &Bucket,
+    name: &str,
+    size: Option<u64>,
+    sources: usize,
+) -> Result<Box<dyn BlobReader>, TsdbError> {
+    let size = size.ok_or_else(|| {
+        let what = "the index refers to this segment, but it does not exist";
+        TsdbError::from(crate::tsdb::Corrupt::at(0, what).in_file(name, 0))
+    })?;
+    let read = |source| TsdbError::Read {
+        file: name.to_owned(),
+        offset: 0,
+        source: Box::new(source),
+    };
+    bucket.open(name, size, read_ahead(size, sources)).map_err(read)
+}
+
+async fn read_tombstones(bucket: &Bucket, name: &str, size: u64) -> Result<Option<Tombstones>> {
+    let Some(bytes) = bucket.get_bounded(name, size).await? else {
+        return Ok(None);
+    };
+    let tombstones = Tombstones::decode(&bytes).map_err(|e| {
+        let what = format!("cannot read {name}");
+        crate::error::Error::new(crate::error::Kind::Corrupt, what).with_source(e.in_file(name, 0))
+    })?;
+    Ok(Some(tombstones))
+}

@@ -1,0 +1,60 @@
+//! A full check of the index we are about to upload, as a reader would see it.
+
+use std::path::Path;
+
+use crate::error::{Error, Kind, Result};
+use crate::objstore;
+use crate::tsdb::index::{Index, RawSeries};
+use crate::tsdb::meta::BlockStats;
+use crate::tsdb::{self, Corrupt};
+
+/// Reads a finished index from front to back: every checksum, the order of
+/// symbols, series and chunks, that all chunks lie in `range` (ms, end
+/// exclusive), and that there are as many as were written.
+///
+/// # Errors
+/// [`Kind::Internal`]: we wrote something wrong, or the disk did.
+pub(super) fn index(file: &Path, expected: &BlockStats, range: (i64, i64)) -> Result<()> {
+    let blob = objstore::map_file(file, "index in scratch")?;
+    walk(blob, expected, range).map_err(|error| {
+        Error::new(Kind::Internal, "the new index failed its check")
+            .with_source(error)
+            .with_cure("nothing was marked; check the disk under --data-dir, then run again")
+    })
+}
+
+fn walk(
+    blob: tsdb::source::MemBlob,
+    expected: &BlockStats,
+    range: (i64, i64),
+) -> tsdb::Result<()> {
+    let (index, refs) = Index::open(Box::new(blob))?.into_symbols()?.finish()?;
+    let mut stream = index.into_series(refs);
+    let mut series = RawSeries::default();
+    let (mut count, mut chunks) = (0, 0);
+    while stream.next(&mut series)? {
+        let mut end = None;
+        for chunk in &series.chunks {
+            let ordered = end.is_none_or(|end| chunk.min_time > end);
+            let inside = chunk.min_time >= range.0 && chunk.max_time < range.1;
+            if !ordered || !inside || chunk.min_time > chunk.max_time {
+                let what = format!(
+                    "chunk {}..{} is out of order or out of range",
+                    chunk.min_time, chunk.max_time
+                );
+                return Err(Corrupt::at(0, what).in_file("index", series.offset).into());
+            }
+            end = Some(chunk.max_time);
+        }
+        count += 1;
+        chunks += series.chunks.len() as u64;
+    }
+    if (count, chunks) == (expected.num_series, expected.num_chunks) {
+        return Ok(());
+    }
+    let what = format!(
+        "{count} series and {chunks} chunks where {} and {} were written",
+        expected.num_series, expected.num_chunks
+    );
+    Err(Corrupt::at(0, what).in_file("index", 0).into())
+}

@@ -1,0 +1,258 @@
+//! One compaction, from its sources to the marks on them.
+//!
+//! ```text
+//!  open sources -> merge ----> segments (multipart, while merging)
+//!                       `----> index in scratch -> check -> upload
+//!                  sources still there? -> meta.json -> all there? -> marks
+//! ```
+//!
+//! Whatever fails before `meta.json`, what was uploaded is removed again and
+//! no source is marked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use rayon::ThreadPool;
+use ulid::Ulid;
+
+use super::check;
+use super::mark;
+use super::report::JobReport;
+use super::result;
+use super::scratch::{ScratchDir, ScratchFile};
+use crate::block::meta::Meta;
+use crate::block::{self, INDEX, META, path, segment};
+use crate::error::{Error, Kind, Result};
+use crate::merge::{self, MergeOptions, Merged, Output, Source};
+use crate::objstore::Bucket;
+use crate::plan::Job;
+use crate::plan::filter::LiveBlock;
+use crate::runtime::clock::{Clock, StopWatch};
+use crate::tsdb;
+use crate::tsdb::chunks::DEFAULT_SEGMENT_SIZE;
+
+/// What jobs share.
+pub struct JobContext {
+    /// The bucket.
+    pub bucket: Bucket,
+    /// Time and block names.
+    pub clock: Arc<dyn Clock>,
+    /// The cores.
+    pub pool: Arc<ThreadPool>,
+    /// Folder for output indexes.
+    pub scratch: PathBuf,
+}
+
+/// Runs one job.
+///
+/// # Errors
+/// Names the block to blame where there is one. Nothing is marked then.
+pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
+    let watch = StopWatch::start();
+    let id = context.clock.new_ulid();
+    tracing::info!(
+        job = %id, group = %job.group, kind = %job.kind, reason = %job.reason,
+        sources = job.sources.len(), bytes = job.input_bytes(), "compaction started"
+    );
+    let made = match make(context, job, id).await {
+        Ok(made) => made,
+        Err(error) => {
+            remove_partial(&context.bucket, id).await;
+            return Err(error);
+        }
+    };
+    let marked: Vec<&LiveBlock> = match &made.meta {
+        Some(_) => job.sources.iter().collect(),
+        // Nothing was left of any of them; those that say they have samples
+        // stay, as upstream leaves them, for a person to look at.
+        None => job.sources.iter().filter(|b| b.view.meta.tsdb.stats.num_samples == 0).collect(),
+    };
+    for source in marked {
+        let details = "source of compacted block";
+        mark::for_deletion(&context.bucket, context.clock.as_ref(), source.id(), details).await?;
+    }
+    let report = report(job, &made, watch.elapsed().as_secs_f64());
+    tracing::info!(
+        job = %id, group = %job.group, sources = job.sources.len(),
+        series = report.series, bytes_in = report.bytes_in, bytes_out = report.bytes_out,
+        samples = report.ledger.written, deduplicated = report.ledger.deduplicated,
+        seconds = report.seconds, "compaction done"
+    );
+    Ok(report)
+}
+
+/// What a job has put into the bucket.
+struct Made {
+    merged: Merged,
+    /// `None` if no sample was left for a block.
+    meta: Option<Meta>,
+}
+
+fn report(job: &Job, made: &Made, seconds: f64) -> JobReport {
+    JobReport {
+        group: job.group,
+        labels: job.labels.clone(),
+        resolution: job.resolution,
+        kind: job.kind,
+        reason: job.reason,
+        sources: job.sources.iter().map(LiveBlock::id).collect(),
+        result: made.meta.as_ref().map(Meta::id),
+        range: (job.min_time(), job.max_time()),
+        bytes_in: job.input_bytes(),
+        bytes_out: made.meta.as_ref().map_or(0, Meta::stated_bytes),
+        series: made.merged.stats.num_series,
+        ledger: made.merged.ledger,
+        seconds,
+    }
+}
+
+/// Merges, checks and uploads; `meta.json` is the last thing it writes.
+async fn make(context: &JobContext, job: &Job, id: Ulid) -> Result<Made> {
+    let scratch = ScratchDir::create(&context.scratch, &id.to_string())?;
+    let index_file = scratch.file(INDEX);
+    let merged = merge_on_a_thread(context, job, id, index_file.clone()).await?;
+    if merged.stats.num_series == 0 {
+        return Ok(Made { merged, meta: None });
+    }
+    let expected = merged.stats.clone();
+    let range = (job.min_time(), job.max_time());
+    let checked = index_file.clone();
+    on_a_thread("check-index", move || check::index(&checked, &expected, range)).await?;
+    context.bucket.upload_file(&index_file, &path(id, INDEX)).await?;
+    let meta = result::meta(id, job, &merged, context.clock.now_ms())
+        .ok_or_else(|| Error::new(Kind::Internal, "a job without sources"))?;
+    sources_still_there(&context.bucket, job).await?;
+    let json = meta
+        .to_json()
+        .map_err(|e| Error::new(Kind::Internal, "cannot write meta.json").with_source(e))?;
+    context.bucket.put(&path(id, META), json).await?;
+    all_there(&context.bucket, &meta).await?;
+    Ok(Made {
+        merged,
+        meta: Some(meta),
+    })
+}
+
+/// Runs the merge on a thread of its own: it waits for the bucket and for the
+/// cores, and must do neither on an IO thread.
+async fn merge_on_a_thread(
+    context: &JobContext,
+    job: &Job,
+    id: Ulid,
+    index_file: PathBuf,
+) -> Result<Merged> {
+    let (sources, ids) = open_sources(&context.bucket, job).await?;
+    let options = MergeOptions {
+        pool: Arc::clone(&context.pool),
+        range: (job.min_time(), job.max_time()),
+        segment_bytes: DEFAULT_SEGMENT_SIZE,
+    };
+    let bucket = context.bucket.clone();
+    let output = Output {
+        index: Box::new(ScratchFile::create(index_file)?),
+        create_segment: Box::new(move |seq| {
+            let name = path(id, &segment(seq.saturating_add(1)));
+            bucket.create(&name).map_err(|source| tsdb::Error::Write {
+                file: name,
+                source: Box::new(source),
+            })
+        }),
+    };
+    on_a_thread("merge", move || {
+        merge::merge(sources, &options, output).map_err(|e| block::of_merge(e, &ids))
+    })
+    .await
+}
+
+/// Opens the sources in the order of their ranks: by external labels as
+/// uploaded, then min time, then ULID.
+async fn open_sources(bucket: &Bucket, job: &Job) -> Result<(Vec<Source>, Vec<Ulid>)> {
+    let mut ranked: Vec<&LiveBlock> = job.sources.iter().collect();
+    ranked.sort_by_key(|b| (&b.view.meta.thanos.labels, b.min_time(), b.id()));
+    let mut sources = Vec::with_capacity(ranked.len());
+    for block in &ranked {
+        let view = block.view.clone();
+        let sizes = move |file: &str| view.file_size(file);
+        let meta = &block.view.meta.tsdb;
+        sources.push(block::io::open_source(bucket, meta, sizes, ranked.len()).await?);
+    }
+    Ok((sources, ranked.iter().map(|b| b.id()).collect()))
+}
+
+/// Runs blocking work on a named thread and waits for it without blocking.
+async fn on_a_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            // Nobody listens any more if the run was cancelled.
+            let _ = done.send(work());
+        })
+        .map_err(|e| Error::new(Kind::Retry, "cannot start a thread").with_source(e))?;
+    result
+        .await
+        .map_err(|_| Error::new(Kind::Internal, format!("thread {name} broke off")))?
+}
+
+/// The last look before the result becomes visible: a source that is gone, or
+/// was marked since the plan was made, means that somebody else is at work.
+async fn sources_still_there(bucket: &Bucket, job: &Job) -> Result<()> {
+    let looks = job.sources.iter().map(|source| async move {
+        let id = source.id();
+        let names: Vec<String> = bucket.list(&id.to_string()).await?.into_iter().map(|o| o.name).collect();
+        let has = |file: &str| names.contains(&path(id, file));
+        let newly_marked =
+            source.view.deletion.is_none() && has(block::markers::DELETION_MARK);
+        if has(META) && !newly_marked {
+            return Ok(());
+        }
+        let what = if newly_marked { "was marked for deletion" } else { "disappeared" };
+        Err(Error::new(
+            Kind::Retry,
+            format!("source block {id} {what} while it was being compacted"),
+        )
+        .with_cure("make sure that only one compactor works on this bucket, then run again"))
+    });
+    // Not more than a listing of the whole bucket would cost in time.
+    let found: Vec<Result<()>> = futures::stream::iter(looks).buffered(16).collect().await;
+    found.into_iter().collect()
+}
+
+/// Compares what the bucket lists with what `meta.json` says.
+async fn all_there(bucket: &Bucket, meta: &Meta) -> Result<()> {
+    let id = meta.id();
+    let listed = bucket.list(&id.to_string()).await?;
+    for file in meta.thanos.files.iter().filter(|f| f.size_bytes > 0) {
+        let name = path(id, &file.rel_path);
+        let size = listed.iter().find(|o| o.name == name).map(|o| o.size);
+        if size != Some(file.size_bytes) {
+            let what = format!(
+                "{name} has {size:?} bytes in the bucket where {} were uploaded",
+                file.size_bytes
+            );
+            return Err(Error::new(Kind::Retry, what)
+                .with_cure("nothing was marked; check the store, then run again"));
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a failed job uploaded, `meta.json` first, so that no reader
+/// ever sees half a block. What cannot be removed is left for the next run.
+async fn remove_partial(bucket: &Bucket, id: Ulid) {
+    // Uploads of writers that were dropped are aborted in the background.
+    bucket.settle().await;
+    let removed = async {
+        bucket.delete(&path(id, META)).await?;
+        let rest: Vec<String> =
+            bucket.list(&id.to_string()).await?.into_iter().map(|o| o.name).collect();
+        bucket.delete_many(&rest, 8).await
+    };
+    if let Err(error) = removed.await {
+        tracing::warn!(block = %id, %error, "cannot remove what a failed compaction uploaded");
+    }
+}

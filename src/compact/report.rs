@@ -1,0 +1,100 @@
+//! What a run tells when it is over.
+
+use ulid::Ulid;
+
+use crate::block::meta::Labels;
+use crate::error::Error;
+use crate::merge::Ledger;
+use crate::plan::group::GroupKey;
+use crate::plan::view::Problem;
+use crate::plan::{Held, JobKind, Reason};
+
+/// One compaction that was done.
+#[derive(Debug, Clone)]
+pub struct JobReport {
+    /// The stream.
+    pub group: GroupKey,
+    /// External labels of the result.
+    pub labels: Labels,
+    /// Window of the samples in ms, 0 for raw.
+    pub resolution: i64,
+    /// How the sources lay to each other.
+    pub kind: JobKind,
+    /// Why they were merged.
+    pub reason: Reason,
+    /// What was merged.
+    pub sources: Vec<Ulid>,
+    /// The new block; `None` if no sample was left for one.
+    pub result: Option<Ulid>,
+    /// Range of the result, ms, end exclusive.
+    pub range: (i64, i64),
+    /// Bytes of index and segments of the sources.
+    pub bytes_in: u64,
+    /// Bytes of index and segments of the result.
+    pub bytes_out: u64,
+    /// Series in the result.
+    pub series: u64,
+    /// The books.
+    pub ledger: Ledger,
+    /// Wall time, seconds.
+    pub seconds: f64,
+}
+
+/// One compaction that failed. Nothing of it was marked.
+#[derive(Debug)]
+pub struct Failure {
+    /// The stream, which was left alone for the rest of the run.
+    pub group: GroupKey,
+    /// Its external labels.
+    pub labels: Labels,
+    /// What should have been merged.
+    pub sources: Vec<Ulid>,
+    /// Why it was not.
+    pub error: Error,
+}
+
+/// Everything that happened in one run.
+#[derive(Debug, Default)]
+pub struct RunReport {
+    /// How often the bucket was looked at.
+    pub passes: u32,
+    /// Blocks in the bucket at the first look, marked ones included.
+    pub blocks_seen: usize,
+    /// Compactions in the order in which they ended.
+    pub jobs: Vec<JobReport>,
+    /// Compactions that failed.
+    pub failures: Vec<Failure>,
+    /// Blocks marked because another one had replaced them already.
+    pub garbage: Vec<Ulid>,
+    /// Work that is not done, as of the last plan.
+    pub held: Vec<Held>,
+    /// Folders that are no usable blocks, as of the last look.
+    pub problems: Vec<Problem>,
+    /// Wall time, seconds.
+    pub seconds: f64,
+}
+
+impl RunReport {
+    /// True if something a person should look at was left undone.
+    ///
+    /// Uploads that are still under way do not count.
+    pub fn is_partial(&self) -> bool {
+        !self.failures.is_empty()
+            || !self.held.is_empty()
+            || self.problems.iter().any(|p| !p.partial)
+    }
+
+    /// The books of all compactions together.
+    pub fn ledger(&self) -> Ledger {
+        let mut sum = Ledger::default();
+        for job in &self.jobs {
+            sum += job.ledger;
+        }
+        sum
+    }
+
+    /// True if the run found nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.jobs.is_empty() && self.garbage.is_empty() && self.failures.is_empty()
+    }
+}

@@ -1,0 +1,212 @@
+//! From a listing to a view: which blocks there are and what is marked.
+//!
+//! One recursive listing gives names, sizes, times and ETags. Only metas and
+//! marks that are new, or changed since the last look, are fetched.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use ulid::Ulid;
+
+use crate::block::markers::{self, Found};
+use crate::block::meta::{MAX_META_BYTES, Meta, MetaError};
+use crate::block::{INDEX, META, path, split_path};
+use crate::error::Result;
+use crate::objstore::{Bucket, Object};
+use crate::plan::view::{BlockView, BucketView, ListedFile, Problem};
+
+/// What tells two versions of one small object apart.
+type Version = (u64, i64, Option<String>);
+
+/// Looks at a bucket again and again.
+pub struct Syncer {
+    bucket: Bucket,
+    concurrency: usize,
+    /// Small objects by name, as of the last look.
+    seen: HashMap<String, (Version, Option<Bytes>)>,
+    /// Parsed metas, so that an unchanged one is parsed once.
+    metas: HashMap<Ulid, (Bytes, Arc<Meta>)>,
+}
+
+impl Syncer {
+    /// A syncer that has seen nothing; `concurrency` small objects are fetched
+    /// at the same time.
+    pub fn new(bucket: Bucket, concurrency: usize) -> Self {
+        Self {
+            bucket,
+            concurrency: concurrency.max(1),
+            seen: HashMap::new(),
+            metas: HashMap::new(),
+        }
+    }
+
+    /// Lists the bucket and fetches what is new.
+    ///
+    /// # Errors
+    /// Whatever the bucket fails with. Damaged blocks are no error but
+    /// [`BucketView::problems`].
+    pub async fn sync(&mut self) -> Result<BucketView> {
+        let mut folders: BTreeMap<Ulid, Vec<Object>> = BTreeMap::new();
+        for object in self.bucket.list("").await? {
+            if let Some((id, _)) = split_path(&object.name) {
+                folders.entry(id).or_default().push(object);
+            }
+        }
+        self.fetch(&folders).await?;
+        let mut view = BucketView::default();
+        for (id, objects) in folders {
+            match self.block(id, &objects) {
+                Ok(block) => view.blocks.push(block),
+                Err(problem) => {
+                    tracing::warn!(block = %id, what = problem.what, cure = problem.cure, "block left out");
+                    view.problems.push(problem);
+                }
+            }
+        }
+        Ok(view)
+    }
+
+    /// Brings `seen` up to date with a listing.
+    async fn fetch(&mut self, folders: &BTreeMap<Ulid, Vec<Object>>) -> Result<()> {
+        let mut now = HashMap::new();
+        let mut wanted = Vec::new();
+        for object in folders.values().flatten().filter(|o| is_small(&o.name)) {
+            let version = (object.size, object.modified_ms, object.etag.clone());
+            match self.seen.remove(&object.name) {
+                Some((old, body)) if old == version => {
+                    now.insert(object.name.clone(), (old, body));
+                }
+                _ => wanted.push((object.name.clone(), version)),
+            }
+        }
+        let bucket = &self.bucket;
+        let fetched: Vec<_> = futures::stream::iter(wanted)
+            .map(|(name, version)| async move {
+                let body = bucket.get_bounded(&name, MAX_META_BYTES).await?;
+                Ok::<_, crate::error::Error>((name, (version, body)))
+            })
+            .buffer_unordered(self.concurrency)
+            .try_collect()
+            .await?;
+        now.extend(fetched);
+        self.seen = now;
+        Ok(())
+    }
+
+    fn body(&self, id: Ulid, file: &str) -> Option<&Bytes> {
+        self.seen.get(&path(id, file))?.1.as_ref()
+    }
+
+    /// The view of one block, or why it is left out.
+    fn block(&mut self, id: Ulid, objects: &[Object]) -> Result<BlockView, Problem> {
+        let meta = self.meta(id)?;
+        let files: Vec<ListedFile> = objects
+            .iter()
+            .filter_map(|o| {
+                let (_, file) = split_path(&o.name)?;
+                Some(ListedFile {
+                    path: file.to_owned(),
+                    size: o.size,
+                })
+            })
+            .collect();
+        complete(id, &meta, &files)?;
+        Ok(BlockView {
+            meta,
+            files: Arc::new(files),
+            deletion: self.mark(id, markers::DELETION_MARK)?,
+            no_compact: self.mark(id, markers::NO_COMPACT_MARK)?,
+            no_downsample: self.mark(id, markers::NO_DOWNSAMPLE_MARK)?,
+        })
+    }
+
+    fn meta(&mut self, id: Ulid) -> Result<Arc<Meta>, Problem> {
+        let Some(body) = self.body(id, META).cloned() else {
+            return Err(Problem {
+                block: id,
+                what: "folder has no meta.json".to_owned(),
+                cure: "wait for the upload to finish; if nobody uploads it, remove the folder"
+                    .to_owned(),
+                partial: true,
+            });
+        };
+        if let Some((old, meta)) = self.metas.get(&id) {
+            if *old == body {
+                return Ok(Arc::clone(meta));
+            }
+        }
+        let meta = Meta::parse(id, &body).map(Arc::new).map_err(|error| Problem {
+            block: id,
+            what: match &error {
+                MetaError::Parse(cause) => format!("{error}: {cause}"),
+                other => other.to_string(),
+            },
+            cure: "upload the block again, or delete its folder".to_owned(),
+            partial: false,
+        })?;
+        self.metas.insert(id, (body, Arc::clone(&meta)));
+        Ok(meta)
+    }
+
+    /// A marker of a block; garbage counts as absent.
+    fn mark<T>(&self, id: Ulid, file: &str) -> Result<Option<T>, Problem>
+    where
+        T: for<'de> serde::Deserialize<'de>,
+    {
+        let Some(body) = self.body(id, file) else {
+            return Ok(None);
+        };
+        match markers::parse(body) {
+            Found::Mark(mark) => Ok(Some(mark)),
+            Found::Garbage(why) => {
+                tracing::warn!(block = %id, file, why, "marker cannot be read and counts as absent");
+                Ok(None)
+            }
+            Found::UnknownVersion(version) => Err(Problem {
+                block: id,
+                what: format!("{file} has version {version}, this program knows version 1"),
+                cure: "use the program that wrote it, or remove the marker".to_owned(),
+                partial: false,
+            }),
+        }
+    }
+}
+
+fn is_small(name: &str) -> bool {
+    split_path(name).is_some_and(|(_, file)| {
+        matches!(
+            file,
+            META | markers::DELETION_MARK | markers::NO_COMPACT_MARK | markers::NO_DOWNSAMPLE_MARK
+        )
+    })
+}
+
+/// Compares the listing with what `meta.json` says must be there.
+fn complete(id: Ulid, meta: &Meta, files: &[ListedFile]) -> Result<(), Problem> {
+    let size = |path: &str| files.iter().find(|f| f.path == path).map(|f| f.size);
+    let stated = meta.thanos.files.iter().filter(|f| f.rel_path != META);
+    let wrong = stated
+        .filter_map(|file| {
+            let path = &file.rel_path;
+            match size(path) {
+                None => Some(format!("{path} is missing")),
+                Some(n) if file.size_bytes > 0 && n != file.size_bytes => Some(format!(
+                    "{path} has {n} bytes where meta.json states {}",
+                    file.size_bytes
+                )),
+                Some(_) => None,
+            }
+        })
+        .next()
+        .or_else(|| size(INDEX).is_none().then(|| format!("{INDEX} is missing")));
+    wrong.map_or(Ok(()), |what| {
+        Err(Problem {
+            block: id,
+            what,
+            cure: "upload the block again from its producer, or mark it for deletion".to_owned(),
+            partial: false,
+        })
+    })
+}

@@ -1,0 +1,207 @@
+//! Mixing a cluster in which not all pieces are floats: the general, slower
+//! sweep, sample by sample.
+//!
+//! A histogram says of itself whether its counter was reset since the sample
+//! before it *in its chunk*. Where the sample before it in the result comes
+//! from another piece, nothing is known, and the encoder has to compare.
+
+use super::ledger::Ledger;
+use super::overlap::{Piece, PieceError, Scratch, check_times};
+use crate::tsdb::chunkenc::{
+    CounterReset, Decoded, EncodedChunks, FloatHistogram, FloatHistogramIter, FloatSamples,
+    Histogram, HistogramIter, SeriesEncoder, decode_chunk,
+};
+use crate::tsdb::{Corrupt, Error, Result};
+
+/// A piece that the sweep has reached, standing on a sample.
+struct Cursor<'a> {
+    piece: &'a Piece<'a>,
+    /// Timestamp of the current sample, ms.
+    now: i64,
+    samples: Samples<'a>,
+}
+
+enum Samples<'a> {
+    Floats { samples: FloatSamples, at: usize },
+    Histograms(HistogramIter<'a>),
+    FloatHistograms(FloatHistogramIter<'a>),
+}
+
+/// Copies of histograms whose hint had to be taken back.
+#[derive(Default)]
+struct Hintless {
+    histogram: Histogram,
+    float_histogram: FloatHistogram,
+}
+
+/// Mixes pieces, sorted by start, into the encoder.
+pub(super) fn sweep(
+    cluster: &[Piece<'_>],
+    scratch: &mut Scratch,
+    ledger: &mut Ledger,
+) -> Result<(), PieceError> {
+    let mut open: Vec<Cursor<'_>> = Vec::new();
+    let mut hintless = Hintless::default();
+    let mut unopened = cluster.iter().peekable();
+    // The piece that the last sample came from.
+    let mut last: Option<u32> = None;
+    loop {
+        let earliest = open.iter().map(|c| c.now).min();
+        let due = |p: &&&Piece<'_>| earliest.is_none_or(|t| p.min_time <= t);
+        if let Some(piece) = unopened.peek().filter(due).copied() {
+            unopened.next();
+            let cursor = Cursor::open(piece, scratch, ledger).map_err(at(piece))?;
+            open.extend(cursor);
+            continue;
+        }
+        let Some(t) = earliest else {
+            return Ok(());
+        };
+        let tied = open.iter().filter(|c| c.now == t);
+        let Some(winner) = tied.min_by_key(|c| (c.piece.rank, c.piece.input)) else {
+            return Ok(());
+        };
+        let (from, piece) = (winner.piece.input, winner.piece);
+        let follows = last == Some(from);
+        winner
+            .emit(follows, &mut hintless, &mut scratch.encoder, &mut scratch.chunks)
+            .map_err(at(piece))?;
+        last = Some(from);
+        advance(&mut open, t, from, scratch, ledger)?;
+    }
+}
+
+fn at(piece: &Piece<'_>) -> impl Fn(Error) -> PieceError {
+    let input = piece.input;
+    move |error| PieceError { input, error }
+}
+
+/// Moves every cursor that stands on `t`; all but the winner lose a sample.
+fn advance(
+    open: &mut Vec<Cursor<'_>>,
+    t: i64,
+    winner: u32,
+    scratch: &mut Scratch,
+    ledger: &mut Ledger,
+) -> Result<(), PieceError> {
+    let mut i = 0;
+    while let Some(cursor) = open.get_mut(i) {
+        if cursor.now != t {
+            i += 1;
+            continue;
+        }
+        ledger.deduplicated += u64::from(cursor.piece.input != winner);
+        if cursor.step(ledger).map_err(at(cursor.piece))? {
+            i += 1;
+        } else {
+            open.remove(i).close(scratch);
+        }
+    }
+    Ok(())
+}
+
+impl<'a> Cursor<'a> {
+    /// Stands on the first sample; `None` for a piece without any.
+    fn open(
+        piece: &'a Piece<'a>,
+        scratch: &mut Scratch,
+        ledger: &mut Ledger,
+    ) -> Result<Option<Self>> {
+        let mut floats = scratch.idle.pop().unwrap_or_default();
+        floats.clear();
+        let decoded =
+            decode_chunk(piece.encoding, piece.data, &mut floats, &mut scratch.histograms)?;
+        let samples = match decoded {
+            Decoded::Floats { start_times } => {
+                ledger.start_times_dropped += start_times as u64;
+                check_times(piece, &floats.ts)?;
+                // `step` moves onto the first sample.
+                Samples::Floats {
+                    samples: floats,
+                    at: usize::MAX,
+                }
+            }
+            Decoded::Histograms(iter) => Samples::Histograms(iter),
+            Decoded::FloatHistograms(iter) => Samples::FloatHistograms(iter),
+        };
+        let mut cursor = Self {
+            piece,
+            now: i64::MIN,
+            samples,
+        };
+        Ok(cursor.step(ledger)?.then_some(cursor))
+    }
+
+    /// Moves to the next sample; false at the end.
+    fn step(&mut self, ledger: &mut Ledger) -> Result<bool> {
+        let (next, has_start) = match &mut self.samples {
+            Samples::Floats { samples, at } => {
+                *at = at.wrapping_add(1);
+                (samples.ts.get(*at).copied(), false)
+            }
+            Samples::Histograms(iter) => (iter.next()?, iter.start_time().is_some()),
+            Samples::FloatHistograms(iter) => (iter.next()?, iter.start_time().is_some()),
+        };
+        let Some(t) = next else {
+            return Ok(false);
+        };
+        ledger.start_times_dropped += u64::from(has_start);
+        if t < self.piece.min_time || t > self.piece.max_time {
+            let what = "chunk has samples outside the time range its index entry states";
+            return Err(Corrupt::at(0, what).into());
+        }
+        if t <= self.now && self.now != i64::MIN {
+            return Err(Corrupt::at(0, "samples of a chunk are not in time order").into());
+        }
+        self.now = t;
+        Ok(true)
+    }
+
+    /// Hands the current sample to the encoder. `follows`: the sample before it
+    /// in the result is the one before it in its chunk.
+    fn emit(
+        &self,
+        follows: bool,
+        hintless: &mut Hintless,
+        encoder: &mut SeriesEncoder,
+        chunks: &mut EncodedChunks,
+    ) -> Result<()> {
+        // A gauge stays a gauge; every other hint speaks of the sample before.
+        let keep = |hint| follows || matches!(hint, CounterReset::Gauge | CounterReset::Unknown);
+        match &self.samples {
+            Samples::Floats { samples, at } => {
+                let v = samples.vs.get(*at).copied().unwrap_or_default();
+                encoder.push_float(self.now, v, chunks)
+            }
+            Samples::Histograms(iter) => {
+                let h = iter.current();
+                if keep(h.counter_reset) {
+                    return encoder.push_histogram(self.now, h, chunks);
+                }
+                hintless.histogram.copy_from(h);
+                hintless.histogram.counter_reset = CounterReset::Unknown;
+                encoder.push_histogram(self.now, &hintless.histogram, chunks)
+            }
+            Samples::FloatHistograms(iter) => {
+                let h = iter.current();
+                if keep(h.counter_reset) {
+                    return encoder.push_float_histogram(self.now, h, chunks);
+                }
+                hintless.float_histogram.copy_from(h);
+                hintless.float_histogram.counter_reset = CounterReset::Unknown;
+                encoder.push_float_histogram(self.now, &hintless.float_histogram, chunks)
+            }
+        }
+    }
+
+    /// Gives the buffers back.
+    fn close(self, scratch: &mut Scratch) {
+        match self.samples {
+            Samples::Floats { samples, .. } => scratch.idle.push(samples),
+            Samples::Histograms(iter) => scratch.histograms.recycle(Decoded::Histograms(iter)),
+            Samples::FloatHistograms(iter) => {
+                scratch.histograms.recycle(Decoded::FloatHistograms(iter));
+            }
+        }
+    }
+}

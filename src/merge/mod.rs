@@ -1,0 +1,88 @@
+//! Many blocks into one: the k-way merge of series, and of the chunks of a
+//! series that several blocks have.
+//!
+//! Terms:
+//!
+//! - **Source**: an input block. Its **rank** settles who wins where two
+//!   sources have different samples at one timestamp: the smaller one does.
+//! - **Piece**: one chunk of one series of one source.
+//! - **Cluster**: pieces of one series connected by overlapping times.
+//! - **Batch**: consecutive series of the result with all their pieces; the
+//!   unit of work of a core.
+//!
+//! ```text
+//!  sources' symbols --merge--> symbols of the result, and a table per source
+//!                              that maps its symbol numbers to the new ones
+//!
+//!  sources' series --k-way merge by label numbers--> batches     (one thread)
+//!                                                       |
+//!          check CRC, pass on or dedup + re-encode      |        (all cores)
+//!                                                       v
+//!          segments and index, batch after batch, in order       (one thread)
+//! ```
+//!
+//! Label sets are compared as numbers: the new symbol numbers follow the order
+//! of the strings, so comparing `(name, value)` numbers compares the labels.
+//!
+//! Invariants:
+//!
+//! - ME-1: the result is a function of the sources and their ranks, not of the
+//!   number of threads or the size of batches.
+//! - ME-2: a piece that overlaps nothing goes into the result byte for byte.
+//! - ME-3: nothing of a piece whose CRC does not fit reaches the result.
+//! - ME-4: samples read = written + deduplicated + deleted ([`Ledger`]).
+//! - ME-5: memory depends on the number of sources and on the symbols, not on
+//!   the bytes of chunks: batches in flight are bounded.
+
+mod batch;
+mod cut;
+mod heap;
+mod ledger;
+mod mixed;
+mod overlap;
+mod pipeline;
+mod series;
+mod sink;
+mod source;
+mod symbols;
+mod worker;
+
+pub use ledger::Ledger;
+pub use pipeline::{MergeOptions, Merged, merge};
+pub use sink::Output;
+pub use source::Source;
+
+use crate::tsdb;
+
+/// Why a merge failed, and whose fault it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}{}", .series.as_ref().map(|s| format!(" (series {s})")).unwrap_or_default())]
+pub struct MergeError {
+    /// Index of the source that is damaged or cannot be read; `None` when the
+    /// output or the merge itself failed.
+    pub input: Option<usize>,
+    /// The series it happened in, if that is known.
+    pub series: Option<String>,
+    /// What happened; names file and offset.
+    pub error: tsdb::Error,
+}
+
+impl MergeError {
+    fn in_source(source: usize, error: tsdb::Error) -> Self {
+        Self {
+            input: Some(source),
+            series: None,
+            error,
+        }
+    }
+}
+
+impl From<tsdb::Error> for MergeError {
+    fn from(error: tsdb::Error) -> Self {
+        Self {
+            input: None,
+            series: None,
+            error,
+        }
+    }
+}

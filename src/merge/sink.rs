@@ -1,0 +1,137 @@
+//! The end of a merge: segments and index, written front to back.
+
+use super::batch::Batch;
+use super::ledger::Ledger;
+use super::pipeline::Merged;
+use super::worker::{OutChunk, OutData};
+use crate::tsdb::chunkenc::{Encoding, Kind};
+use crate::tsdb::chunks::{ChunkInput, ChunkMeta, ChunkWriter};
+use crate::tsdb::index::{IndexWriter, LabelPair, Series, SymbolBuffer, SymbolLookup};
+use crate::tsdb::meta::BlockStats;
+use crate::tsdb::source::BlobWriter;
+use crate::tsdb::{Error, Result};
+
+/// Makes the blob of a segment, counted from 0.
+pub type CreateSegment = Box<dyn FnMut(u32) -> Result<Box<dyn BlobWriter>> + Send>;
+
+/// Where the result goes.
+pub struct Output {
+    /// The index.
+    pub index: Box<dyn BlobWriter>,
+    /// The segments, each made when its first chunk is there.
+    pub create_segment: CreateSegment,
+}
+
+/// Takes finished batches in series order.
+pub(super) struct Sink {
+    symbols: SymbolBuffer,
+    index: IndexWriter<Series>,
+    chunks: ChunkWriter,
+    stats: BlockStats,
+    ledger: Ledger,
+    /// Chunks of the series that is being written.
+    metas: Vec<ChunkMeta>,
+}
+
+impl Sink {
+    /// Writes the symbols and is ready for series.
+    pub fn new(mut symbols: SymbolBuffer, segment_bytes: u32, output: Output) -> Result<Self> {
+        let mut index = IndexWriter::with_totals(output.index, symbols.totals())?;
+        for ordinal in 0..symbols.totals().count() {
+            index.add_symbol(symbols.symbol(ordinal)?)?;
+        }
+        Ok(Self {
+            symbols,
+            index: index.into_series()?,
+            chunks: ChunkWriter::new(segment_bytes, output.create_segment),
+            stats: BlockStats::default(),
+            ledger: Ledger::default(),
+            metas: Vec::new(),
+        })
+    }
+
+    /// Writes the series of a batch. One without chunks is left out.
+    pub fn write(&mut self, batch: &Batch) -> Result<()> {
+        let mut start = 0;
+        for (series, &end) in batch.series.iter().zip(&batch.output_ends) {
+            let outputs = &batch.outputs[start..end as usize];
+            start = end as usize;
+            if !outputs.is_empty() {
+                self.write_series(batch, batch.labels_of(series), outputs)?;
+            }
+        }
+        self.ledger += batch.ledger;
+        Ok(())
+    }
+
+    fn write_series(
+        &mut self,
+        batch: &Batch,
+        labels: &[LabelPair],
+        outputs: &[OutChunk],
+    ) -> Result<()> {
+        self.metas.clear();
+        self.chunks.start_series();
+        for chunk in outputs {
+            let framed = match chunk.data {
+                OutData::Input(i) => batch.inputs[i as usize].record.framed(),
+                OutData::Framed(start, len) => {
+                    &batch.framed[start as usize..start as usize + len as usize]
+                }
+            };
+            let reference = self.chunks.append(ChunkInput::Framed(framed))?;
+            self.metas.push(ChunkMeta {
+                min_time: chunk.min_time,
+                max_time: chunk.max_time,
+                reference: reference.into(),
+            });
+            count(&mut self.stats, chunk.encoding, u64::from(chunk.samples));
+        }
+        self.stats.num_series += 1;
+        self.index.add_series(labels, &self.metas)?;
+        Ok(())
+    }
+
+    /// A label set for a message.
+    pub fn describe(&mut self, labels: &[LabelPair]) -> String {
+        let mut string = |symbol| {
+            let bytes = self.symbols.symbol(symbol).unwrap_or(b"?");
+            String::from_utf8_lossy(bytes).into_owned()
+        };
+        let pairs: Vec<String> = labels
+            .iter()
+            .map(|&(name, value)| format!("{}={:?}", string(name), string(value)))
+            .collect();
+        format!("{{{}}}", pairs.join(", "))
+    }
+
+    /// Ends the segments, then the index.
+    pub fn finish(mut self) -> Result<Merged> {
+        let segments = self.chunks.finish()?;
+        let index = self.index.finish_with(&mut self.symbols)?;
+        if index.series != self.stats.num_series {
+            let (has, written) = (index.series, self.stats.num_series);
+            let what = format!("index has {has} series where {written} were written");
+            return Err(Error::Misuse(what));
+        }
+        Ok(Merged {
+            stats: self.stats,
+            ledger: self.ledger,
+            index_bytes: index.size,
+            segment_bytes: segments.iter().map(|s| s.size).collect(),
+            series_max_size: index.sizes.series_max_size,
+            chunk_max_size: index.sizes.chunk_max_size,
+        })
+    }
+}
+
+fn count(stats: &mut BlockStats, encoding: Encoding, samples: u64) {
+    stats.num_chunks += 1;
+    stats.num_samples += samples;
+    match encoding.kind() {
+        Some(Kind::Float) => stats.num_float_samples += samples,
+        Some(Kind::Histogram | Kind::FloatHistogram) => stats.num_histogram_samples += samples,
+        // Aggregates count as samples of neither kind, as upstream.
+        None => {}
+    }
+}

@@ -1,0 +1,99 @@
+//! An input block, and what the merge knows of it while it reads it.
+
+use crate::tsdb::chunks::{ChunkRecord, ChunkRef, SegmentReader};
+use crate::tsdb::{Corrupt, Error, Result};
+use crate::tsdb::index::RawSeries;
+use crate::tsdb::source::BlobReader;
+use crate::tsdb::tombstones::Tombstones;
+
+/// Opens segment `seq` (from 0, as chunk references count) of a block.
+pub type OpenSegment = Box<dyn FnMut(u32) -> Result<Box<dyn BlobReader>> + Send>;
+
+/// One input block. Its place in the list handed to the merge is its rank.
+pub struct Source {
+    /// Name for messages, the ULID.
+    pub name: String,
+    /// Its index.
+    pub index: Box<dyn BlobReader>,
+    /// Its segments, opened when they are reached.
+    pub open_segment: OpenSegment,
+    /// Start of its range, ms.
+    pub min_time: i64,
+    /// End of its range, ms, exclusive.
+    pub max_time: i64,
+    /// Deleted ranges, if it has any.
+    pub tombstones: Option<Tombstones>,
+}
+
+/// Chunk records of one block, usually asked for front to back.
+pub(super) struct Segments {
+    open: OpenSegment,
+    current: Option<(u32, SegmentReader)>,
+}
+
+impl Segments {
+    pub fn new(open: OpenSegment) -> Self {
+        Self {
+            open,
+            current: None,
+        }
+    }
+
+    /// The framed bytes at a reference, not yet checked.
+    pub fn record(&mut self, reference: ChunkRef) -> Result<ChunkRecord> {
+        let seq = reference.segment();
+        let reader = match &mut self.current {
+            Some((at, reader)) if *at == seq => reader,
+            current => {
+                let reader = SegmentReader::open(seq, (self.open)(seq)?)?;
+                &mut current.insert((seq, reader)).1
+            }
+        };
+        reader.record(reference)
+    }
+}
+
+/// Checks the chunks of a series entry against each other and against the
+/// range of the block `[min_time, max_time)`.
+///
+/// The end itself is tolerated, as upstream does: old producers wrote it, and
+/// the merge cuts it off where the result ends there, too.
+pub(super) fn check_chunks(
+    series: &RawSeries,
+    min_time: i64,
+    max_time: i64,
+    file: &str,
+) -> Result<()> {
+    let fail = |what: String| -> Result<()> {
+        Err(Error::Corrupt(
+            Corrupt::at(0, what).in_file(file, series.offset),
+        ))
+    };
+    if series.chunks.is_empty() {
+        return fail("series has no chunks".to_owned());
+    }
+    let mut before: Option<(i64, i64)> = None;
+    for chunk in &series.chunks {
+        let (min, max) = (chunk.min_time, chunk.max_time);
+        if min > max {
+            return fail(format!("chunk has first sample {min} after last {max}"));
+        }
+        if min == max_time && max > max_time {
+            let what = "chunk starts where the block ends (prometheus issue 347)";
+            return fail(what.to_owned());
+        }
+        if min < min_time || max > max_time {
+            return fail(format!(
+                "chunk {min}..{max} lies outside of the block's range {min_time}..{max_time}"
+            ));
+        }
+        // The same chunk twice is harmless: the merge drops exact copies.
+        if before.is_some_and(|b| min <= b.1 && b != (min, max)) {
+            return fail(format!(
+                "chunk {min}..{max} is out of order: it starts before the one before it ends"
+            ));
+        }
+        before = Some((min, max));
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! One symbol table from many, and what the sources' numbers become in it.
+//!
+//! ```text
+//!  source a   0 ""  1 job  2 up             map a   0 1 3
+//!  source b   0 ""  1 node 2 up             map b   0 2 3
+//!  result     0 ""  1 job  2 node  3 up
+//! ```
+//!
+//! All symbols of all sources go into the result, used or not, as Prometheus
+//! does. Both tables are sorted, so a map is ascending and comparing mapped
+//! numbers compares strings.
+
+use super::heap::IndexHeap;
+use crate::tsdb::Result;
+use crate::tsdb::index::{Index, SymbolBuffer, SymbolRefs, SymbolStream};
+
+/// Where a symbol number of a source went: `map[old] = new`.
+pub(super) type SymbolMap = Vec<u32>;
+
+/// The merged table, and each source on the way to its series.
+pub(super) struct MergedSymbols {
+    /// Symbols of the result.
+    pub table: SymbolBuffer,
+    /// By source.
+    pub sources: Vec<MappedSource>,
+}
+
+/// A source whose symbols have been read.
+pub(super) struct MappedSource {
+    /// Positioned behind the symbols.
+    pub index: Index,
+    /// How its series entries name symbols.
+    pub refs: SymbolRefs,
+    /// What its symbol numbers become.
+    pub map: SymbolMap,
+}
+
+/// Merges the symbol tables of all sources.
+///
+/// Memory: the merged table, and 4 bytes for each symbol of each source.
+///
+/// # Errors
+/// Damaged tables; a result of more than 4 GiB.
+pub(super) fn merge(indexes: Vec<Index>) -> Result<MergedSymbols> {
+    let mut streams = indexes
+        .into_iter()
+        .map(Index::into_symbols)
+        .collect::<Result<Vec<SymbolStream>>>()?;
+    let mut maps: Vec<SymbolMap> = vec![SymbolMap::new(); streams.len()];
+    let mut heap = IndexHeap::default();
+    for i in 0..streams.len() {
+        if streams[i].advance()? {
+            heap.push(i as u32, less(&streams));
+        }
+    }
+    let mut table = SymbolBuffer::new();
+    let mut last: Vec<u8> = Vec::new();
+    let mut number = None;
+    while let Some(top) = heap.top() {
+        let stream = &mut streams[top as usize];
+        let new = match number {
+            Some(n) if stream.current() == last.as_slice() => n,
+            _ => table.push(stream.current())?,
+        };
+        last.clear();
+        last.extend_from_slice(stream.current());
+        number = Some(new);
+        maps[top as usize].push(new);
+        if stream.advance()? {
+            heap.sink_top(less(&streams));
+        } else {
+            heap.drop_top(less(&streams));
+        }
+    }
+    let sources = streams
+        .into_iter()
+        .zip(maps)
+        .map(|(stream, map)| {
+            let (index, refs) = stream.finish()?;
+            Ok(MappedSource { index, refs, map })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(MergedSymbols { table, sources })
+}
+
+fn less(streams: &[SymbolStream]) -> impl Fn(u32, u32) -> bool {
+    |a, b| streams[a as usize].current() < streams[b as usize].current()
+}

@@ -1,0 +1,278 @@
+//! Counts what is asked of a store, so that a plan can be priced and a test
+//! can prove that a dry run writes nothing.
+//!
+//! One count is one logical request: what the library repeats after a failure
+//! is not counted again. A listing counts one call per started 1,000 names,
+//! which is what a store bills.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+};
+
+/// Names in one page of a listing.
+const PAGE: u64 = 1_000;
+
+/// Calls and payload bytes of one kind of request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Requests begun.
+    pub calls: u64,
+    /// Payload bytes: asked for when reading, sent when writing.
+    pub bytes: u64,
+}
+
+/// All counts of a bucket at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Whole objects read.
+    pub get: Count,
+    /// Ranges read, also from local files.
+    pub get_range: Count,
+    /// Metadata requests.
+    pub head: Count,
+    /// Whole objects written.
+    pub put: Count,
+    /// Parts of multipart uploads written.
+    pub put_part: Count,
+    /// Multipart uploads begun, completed or aborted.
+    pub multipart: Count,
+    /// Pages of listings.
+    pub list: Count,
+    /// Objects deleted.
+    pub delete: Count,
+}
+
+impl Counts {
+    /// Requests that change the bucket.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.put.calls + self.put_part.calls + self.multipart.calls + self.delete.calls
+    }
+
+    /// Payload bytes read.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.get.bytes + self.get_range.bytes
+    }
+
+    /// Payload bytes written.
+    #[must_use]
+    pub fn bytes_written(&self) -> u64 {
+        self.put.bytes + self.put_part.bytes
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Op {
+    Get,
+    GetRange,
+    Head,
+    Put,
+    PutPart,
+    Multipart,
+    List,
+    Delete,
+}
+
+/// Counters shared by a store, its readers and its writers.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    cells: [(AtomicU64, AtomicU64); 8],
+}
+
+impl Counters {
+    pub fn add(&self, op: Op, bytes: u64) {
+        // Statistics only: no other memory depends on their order.
+        let (calls, sum) = &self.cells[op as usize];
+        calls.fetch_add(1, Ordering::Relaxed);
+        sum.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn snapshot(&self) -> Counts {
+        let read = |op: Op| {
+            let (calls, bytes) = &self.cells[op as usize];
+            Count {
+                calls: calls.load(Ordering::Relaxed),
+                bytes: bytes.load(Ordering::Relaxed),
+            }
+        };
+        Counts {
+            get: read(Op::Get),
+            get_range: read(Op::GetRange),
+            head: read(Op::Head),
+            put: read(Op::Put),
+            put_part: read(Op::PutPart),
+            multipart: read(Op::Multipart),
+            list: read(Op::List),
+            delete: read(Op::Delete),
+        }
+    }
+}
+
+/// A store that counts and otherwise hands everything on.
+#[derive(Debug)]
+pub(super) struct CountingStore<T> {
+    inner: T,
+    counters: Arc<Counters>,
+}
+
+impl<T> CountingStore<T> {
+    pub fn new(inner: T, counters: Arc<Counters>) -> Self {
+        Self { inner, counters }
+    }
+
+    fn pages(
+        &self,
+        names: BoxStream<'static, Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let counters = Arc::clone(&self.counters);
+        // An empty listing is a request too.
+        counters.add(Op::List, 0);
+        let mut seen = 0_u64;
+        names
+            .inspect_ok(move |_| {
+                seen += 1;
+                if seen > 1 && seen % PAGE == 1 {
+                    counters.add(Op::List, 0);
+                }
+            })
+            .boxed()
+    }
+}
+
+impl<T: ObjectStore> std::fmt::Display for CountingStore<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "counted {}", self.inner)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<T: ObjectStore> ObjectStore for CountingStore<T> {
+    async fn put_opts(
+        &self,
+        at: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Result<PutResult> {
+        self.counters.add(Op::Put, payload.content_length() as u64);
+        self.inner.put_opts(at, payload, opts).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        at: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.counters.add(Op::Multipart, 0);
+        let inner = self.inner.put_multipart_opts(at, opts).await?;
+        let counters = Arc::clone(&self.counters);
+        Ok(Box::new(CountingUpload { inner, counters }))
+    }
+
+    async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
+        let op = match (options.head, &options.range) {
+            (true, _) => Op::Head,
+            (false, Some(_)) => Op::GetRange,
+            (false, None) => Op::Get,
+        };
+        match self.inner.get_opts(at, options).await {
+            Ok(result) => {
+                let body = result.range.end.saturating_sub(result.range.start);
+                let bytes = if matches!(op, Op::Head) { 0 } else { body };
+                self.counters.add(op, bytes);
+                Ok(result)
+            }
+            Err(err) => {
+                self.counters.add(op, 0);
+                Err(err)
+            }
+        }
+    }
+
+    async fn get_ranges(&self, at: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        for range in ranges {
+            let bytes = range.end.saturating_sub(range.start);
+            self.counters.add(Op::GetRange, bytes);
+        }
+        self.inner.get_ranges(at, ranges).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        let counters = Arc::clone(&self.counters);
+        let counted = locations.inspect_ok(move |_| counters.add(Op::Delete, 0));
+        self.inner.delete_stream(counted.boxed())
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.pages(self.inner.list(prefix))
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.pages(self.inner.list_with_offset(prefix, offset))
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let result = self.inner.list_with_delimiter(prefix).await;
+        let names = match &result {
+            Ok(list) => (list.objects.len() + list.common_prefixes.len()) as u64,
+            Err(_) => 0,
+        };
+        for _ in 0..names.div_ceil(PAGE).max(1) {
+            self.counters.add(Op::List, 0);
+        }
+        result
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.counters.add(Op::Put, 0);
+        self.inner.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.counters.add(Op::Put, 0);
+        self.counters.add(Op::Delete, 0);
+        self.inner.rename_opts(from, to, options).await
+    }
+}
+
+#[derive(Debug)]
+struct CountingUpload {
+    inner: Box<dyn MultipartUpload>,
+    counters: Arc<Counters>,
+}
+
+#[async_trait]
+impl MultipartUpload for CountingUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.counters.add(Op::PutPart, data.content_length() as u64);
+        self.inner.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.counters.add(Op::Multipart, 0);
+        self.inner.complete().await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.counters.add(Op::Multipart, 0);
+        self.inner.abort().await
+    }
+}

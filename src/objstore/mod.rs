@@ -1,0 +1,75 @@
+//! The bucket: list, get, put, delete, and streams for plain threads.
+//!
+//! Terms:
+//!
+//! - **Bucket**: a flat map from names to immutable byte strings, on S3 or in a
+//!   folder. **Object**: one entry. A **directory** is what names share up to a
+//!   slash; it exists as long as an object lies in it.
+//! - **Prefix**: a directory of the configuration below which everything of
+//!   ours lies. Every name in this module is relative to it.
+//! - **Part**: a piece of an object that is uploaded by a request of its own.
+//! - **ETag**: a token of the store that changes with the content.
+//!
+//! ```text
+//!   YAML --config--> BucketConfig --connect--> Bucket (clones share it)
+//!                                                |
+//!      async, on tokio                           |        sync, on plain threads
+//!   list_dirs list head get                      |     open   -> BlobReader  reader/
+//!   put put_if_absent delete upload_file --------+---- create -> BlobWriter  writer
+//!                                                |
+//!          counting -> prefix -> S3 client       |  folder: pread, mmap
+//!                             -> folder store    |
+//! ```
+//!
+//! Invariants:
+//!
+//! - An object appears whole or not at all, also in a folder (staged, synced,
+//!   renamed), and its size is checked with the store before a writer is done.
+//! - A reader never mixes two versions of an object.
+//! - "Not found" is a value, never mixed up with "no bucket" or "no permission".
+//! - Memory is bounded: windows and parts in flight are counted, and no length
+//!   that the store or an object claims is allocated unseen.
+//! - What an [`Error`] prints holds no credential and no signed URL, and says
+//!   what to do.
+//! - Every request is counted ([`Counts`]): a run that must not write proves it.
+//!
+//! What the client library cannot address are names with an empty segment
+//! (`a//b`), `.` or `..` segments or control characters. They may lie in a
+//! bucket beside our blocks; only a listing that meets them fails.
+
+mod bucket;
+pub mod config;
+mod counting;
+mod credentials;
+mod error;
+mod folder;
+mod reader;
+mod s3;
+mod writer;
+
+#[cfg(test)]
+mod error_tests;
+
+pub use bucket::{Bucket, BucketKind, Object};
+pub use config::{BucketConfig, ConfigError, Provider};
+pub use counting::{Count, Counts};
+pub use error::{Error, Kind, Result};
+pub use reader::ReadAhead;
+pub use writer::UploadSettings;
+
+use std::path::Path;
+
+use crate::tsdb::source::MemBlob;
+
+/// Maps a complete local file, for example an index in our scratch, which must
+/// not be written to any more. `name` is for messages.
+///
+/// # Errors
+/// What the operating system says.
+pub fn map_file(file: impl AsRef<Path>, name: &str) -> Result<MemBlob> {
+    let scene = error::Scene {
+        bucket: "scratch".to_owned(),
+        ..error::Scene::default()
+    };
+    reader::map(file.as_ref(), name, &scene)
+}

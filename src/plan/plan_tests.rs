@@ -1,0 +1,197 @@
+use std::sync::Arc;
+
+use ulid::Ulid;
+
+use super::*;
+use crate::block::markers::{DeletionMark, NoCompactMark};
+use crate::block::meta::{Labels, Meta};
+use crate::plan::view::{BlockView, ListedFile};
+
+const HOUR: i64 = 3_600_000;
+const NOW: i64 = 1_000 * HOUR;
+
+fn ulid(n: u64) -> Ulid {
+    Ulid::from_parts(n * 1000, u128::from(n))
+}
+
+/// A raw block `[from, to)` in hours with labels `cluster` and `replica`.
+fn block(n: u64, from: i64, to: i64, replica: &str) -> BlockView {
+    let json = format!(
+        r#"{{"ulid":"{id}","minTime":{},"maxTime":{},"version":1,
+            "compaction":{{"level":1,"sources":["{id}"]}},
+            "thanos":{{"labels":{{"cluster":"c","replica":"{replica}"}},
+                       "downsample":{{"resolution":0}},"source":"sidecar"}}}}"#,
+        from * HOUR,
+        to * HOUR,
+        id = ulid(n),
+    );
+    BlockView {
+        meta: Arc::new(Meta::parse(ulid(n), json.as_bytes()).unwrap()),
+        files: Arc::new(vec![ListedFile { path: "index".into(), size: 10 }]),
+        deletion: None,
+        no_compact: None,
+        no_downsample: None,
+    }
+}
+
+fn edit(block: &mut BlockView, change: impl FnOnce(&mut Meta)) {
+    change(Arc::make_mut(&mut block.meta));
+}
+
+fn settings(vertical: bool) -> Settings {
+    Settings {
+        replica_labels: if vertical { vec!["replica".into()] } else { Vec::new() },
+        vertical,
+        ..Settings::default()
+    }
+}
+
+fn view(blocks: Vec<BlockView>) -> BucketView {
+    BucketView { blocks, problems: Vec::new() }
+}
+
+fn sources(job: &Job) -> Vec<Ulid> {
+    job.sources.iter().map(filter::LiveBlock::id).collect()
+}
+
+#[test]
+fn each_stream_is_planned_on_its_own() {
+    let mut blocks = Vec::new();
+    for i in 0..5 {
+        blocks.push(block(i, i as i64 * 2, i as i64 * 2 + 2, "a"));
+        blocks.push(block(100 + i, i as i64 * 2, i as i64 * 2 + 2, "b"));
+    }
+    let plan = plan(&view(blocks), &settings(false), NOW);
+    assert_eq!(plan.jobs.len(), 2);
+    for job in &plan.jobs {
+        assert_eq!(job.sources.len(), 4);
+        assert_eq!(job.kind, JobKind::Horizontal);
+        assert_eq!(job.reason, Reason::Range(8 * HOUR));
+        assert_eq!((job.min_time(), job.max_time()), (0, 8 * HOUR));
+        assert_eq!(job.input_bytes(), 40);
+    }
+    assert!(plan.held.is_empty());
+}
+
+#[test]
+fn replica_labels_join_streams_and_leave_the_result() {
+    let blocks = vec![block(1, 0, 2, "a"), block(2, 0, 2, "b"), block(3, 2, 4, "a")];
+    let plan = plan(&view(blocks), &settings(true), NOW);
+    assert_eq!(plan.jobs.len(), 1);
+    assert_eq!(sources(&plan.jobs[0]), [ulid(1), ulid(2)]);
+    assert_eq!(plan.jobs[0].kind, JobKind::Vertical);
+    assert_eq!(plan.jobs[0].labels, Labels::from([("cluster".into(), "c".into())]));
+}
+
+#[test]
+fn overlaps_without_permission_are_held_with_a_cure() {
+    let blocks = vec![block(1, 0, 2, "a"), block(2, 0, 2, "a"), block(3, 2, 4, "a")];
+    let plan = plan(&view(blocks), &settings(false), NOW);
+    assert!(plan.jobs.is_empty());
+    assert_eq!(plan.held.len(), 1);
+    assert_eq!(plan.held[0].blocks, [ulid(1), ulid(2)]);
+    assert!(plan.held[0].cure.contains("--deduplication.replica-label"));
+}
+
+#[test]
+fn a_marked_overlapping_block_does_not_stop_its_stream() {
+    let mut blocks: Vec<_> = (0..5).map(|i| block(i, i as i64 * 2, i as i64 * 2 + 2, "a")).collect();
+    let mut odd = block(50, 0, 2, "a");
+    odd.no_compact = Some(NoCompactMark {
+        id: odd.id(),
+        version: 1,
+        details: String::new(),
+        no_compact_time: 0,
+        reason: "manual".into(),
+    });
+    blocks.push(odd);
+    let plan = plan(&view(blocks), &settings(false), NOW);
+    assert!(plan.held.is_empty());
+    assert!(plan.jobs.iter().all(|j| !sources(j).contains(&ulid(50))));
+}
+
+#[test]
+fn fresh_blocks_of_ingesters_wait_and_those_of_compactors_do_not() {
+    let fresh = |source: &str| {
+        let mut b = block(1, 0, 2, "a");
+        edit(&mut b, |m| {
+            m.thanos.source = source.into();
+            m.thanos.upload_time = "1970-02-11T15:59:00Z".into();
+        });
+        let now = chrono::DateTime::parse_from_rfc3339("1970-02-11T16:00:00Z").unwrap();
+        filter::live(&view(vec![b]), &settings(false), now.timestamp_millis()).blocks.len()
+    };
+    assert_eq!(fresh("sidecar"), 0);
+    assert_eq!(fresh("bucket.rewrite"), 0);
+    for exempt in ["compactor", "compactor.repair", "bucket.repair"] {
+        assert_eq!(fresh(exempt), 1, "{exempt}");
+    }
+}
+
+#[test]
+fn half_the_delay_after_its_mark_a_block_is_out() {
+    let live = |age_hours: i64| {
+        let mut b = block(1, 0, 2, "a");
+        b.deletion = Some(DeletionMark {
+            id: b.id(),
+            version: 1,
+            details: String::new(),
+            deletion_time: (NOW - age_hours * HOUR) / 1000,
+        });
+        filter::live(&view(vec![b]), &settings(false), NOW).blocks.len()
+    };
+    assert_eq!((live(1), live(24), live(25)), (1, 1, 0));
+}
+
+#[test]
+fn covered_blocks_are_garbage_once() {
+    let mut result = block(9, 0, 4, "a");
+    edit(&mut result, |m| m.tsdb.compaction.sources = vec![ulid(1), ulid(2)]);
+    let mut marked = block(2, 2, 4, "a");
+    marked.deletion = Some(DeletionMark {
+        id: marked.id(),
+        version: 1,
+        details: String::new(),
+        deletion_time: NOW / 1000,
+    });
+    let blocks = vec![block(1, 0, 2, "a"), marked, block(3, 4, 6, "a"), result];
+    let plan = plan(&view(blocks), &settings(false), NOW);
+    assert_eq!(plan.garbage, [Garbage { block: ulid(1), covered_by: ulid(9) }]);
+    assert!(plan.jobs.is_empty(), "the covered blocks take part in nothing");
+}
+
+#[test]
+fn of_equal_sources_the_oldest_stays_and_no_sources_cover_nothing() {
+    let mut twin = block(7, 0, 2, "a");
+    edit(&mut twin, |m| m.tsdb.compaction.sources = vec![ulid(1)]);
+    let mut empty = block(8, 2, 4, "a");
+    edit(&mut empty, |m| m.tsdb.compaction.sources.clear());
+    let live = filter::live(&view(vec![block(1, 0, 2, "a"), twin, empty]), &settings(false), NOW);
+    assert_eq!(live.garbage, [Garbage { block: ulid(7), covered_by: ulid(1) }]);
+    assert_eq!(live.blocks.iter().map(filter::LiveBlock::id).collect::<Vec<_>>(), [ulid(1), ulid(8)]);
+}
+
+#[test]
+fn partial_overlap_of_sources_covers_nothing() {
+    let mut left = block(8, 0, 4, "a");
+    edit(&mut left, |m| m.tsdb.compaction.sources = vec![ulid(1), ulid(2)]);
+    let mut right = block(9, 2, 6, "a");
+    edit(&mut right, |m| m.tsdb.compaction.sources = vec![ulid(2), ulid(3)]);
+    let mut both = block(10, 0, 6, "a");
+    edit(&mut both, |m| m.tsdb.compaction.sources = vec![ulid(1), ulid(3)]);
+    let live = filter::live(&view(vec![left, right, both]), &settings(false), NOW);
+    assert!(live.garbage.is_empty(), "no single block holds all sources of another");
+}
+
+#[test]
+fn a_stream_of_replica_labels_only_keeps_one() {
+    let mut a = block(1, 0, 2, "a");
+    edit(&mut a, |m| {
+        m.thanos.labels = Labels::from([("replica".into(), "a".into())]);
+    });
+    let live = filter::live(&view(vec![a]), &settings(true), NOW);
+    assert_eq!(
+        *live.blocks[0].labels,
+        Labels::from([("replica".into(), "deduped".into())])
+    );
+}

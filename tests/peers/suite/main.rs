@@ -1,0 +1,13 @@
+//! Lithify beside the real Thanos, Prometheus and MinIO, on the same buckets.
+//!
+//! `tests/peers/run` builds the peers and sets `LITHIFY_PEERS` to the folder of
+//! their binaries. Without it, or with a binary missing, every test here fails:
+//! a comparison that did not happen is no success.
+
+mod compact;
+mod minio;
+mod peer;
+mod query;
+
+#[path = "../../support/mod.rs"]
+mod support;

@@ -1,0 +1,164 @@
+//! The peers as child processes, and small helpers around them.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Labels that tell the replicas of the quick-start bucket apart.
+pub const REPLICA_LABELS: [&str; 2] = ["prometheus_replica", "receive_replica"];
+
+/// The path of a peer's binary; fails the test where it is missing.
+pub fn peer(name: &str) -> PathBuf {
+    let folder = std::env::var("LITHIFY_PEERS")
+        .expect("LITHIFY_PEERS is not set: run this suite with tests/peers/run");
+    let path = Path::new(&folder).join(name);
+    assert!(path.is_file(), "peer {name} is missing in {folder}: run tests/peers/build");
+    path
+}
+
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+/// Copies a folder and all below it.
+pub fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A bucket configuration for a folder, as file in `at`.
+pub fn folder_config(bucket: &Path, at: &Path) -> PathBuf {
+    let yaml = format!("type: FILESYSTEM\nconfig:\n  directory: {}\n", bucket.display());
+    let file = at.join(format!("{}.yml", bucket.file_name().unwrap().to_str().unwrap()));
+    fs::write(&file, yaml).unwrap();
+    file
+}
+
+/// Runs to the end and fails the test with all output unless it succeeds.
+pub fn must(command: &mut Command) -> Output {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// `lithify compact` on a bucket configuration.
+pub fn lithify_compact(config: &Path, work: &Path, extra: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lithify"));
+    command
+        .arg("compact")
+        .arg(format!("--objstore.config-file={}", config.display()))
+        .arg(format!("--data-dir={}", work.join("lithify-data").display()))
+        .args(extra);
+    must(&mut command)
+}
+
+/// `thanos compact`, one run, on a bucket configuration.
+pub fn thanos_compact(config: &Path, work: &Path, extra: &[&str]) -> Output {
+    let port = free_port();
+    let mut command = Command::new(peer("thanos"));
+    command
+        .arg("compact")
+        .arg(format!("--objstore.config-file={}", config.display()))
+        .arg(format!("--data-dir={}", work.join("thanos-data").display()))
+        .arg(format!("--http-address=127.0.0.1:{port}"))
+        .arg("--downsampling.disable")
+        .args(extra);
+    must(&mut command)
+}
+
+/// One `--deduplication.replica-label` flag per replica label.
+pub fn replica_flags() -> Vec<String> {
+    REPLICA_LABELS.iter().map(|l| format!("--deduplication.replica-label={l}")).collect()
+}
+
+/// A server that is killed when the test is over, whatever its outcome.
+pub struct Server {
+    child: Child,
+    log: PathBuf,
+    pub port: u16,
+}
+
+impl Server {
+    /// Starts a server whose output goes to a file in `work`, and waits until
+    /// `ready_path` answers 200 on `port`.
+    pub fn start(mut command: Command, work: &Path, port: u16, ready_path: &str) -> Self {
+        let log = work.join(format!("server-{port}.log"));
+        let file = fs::File::create(&log).unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        let server = Self { child, log, port };
+        server.wait_until_ready(ready_path);
+        server
+    }
+
+    fn wait_until_ready(&self, path: &str) {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(60) {
+            if get(self.port, path).is_some_and(|(status, _)| status == 200) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!(
+            "server on port {} was not ready in time:\n{}",
+            self.port,
+            fs::read_to_string(&self.log).unwrap_or_default()
+        );
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port nobody listens on at the moment.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// GET over HTTP/1.0, which spares us chunked bodies: status and body.
+pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(120))).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).ok()?;
+    let response = String::from_utf8_lossy(&response).into_owned();
+    let (head, body) = response.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, body.to_owned()))
+}
+
+/// Percent-encodes a query parameter.
+pub fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => (b as char).to_string(),
+            _ => format!("%{b:02X}"),
+        })
+        .collect()
+}
