@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use lithify::objstore::{Bucket, BucketConfig, Kind, ReadAhead};
 use lithify::tsdb::source::BlobReader;
 use support::conformance::{self, content};
-use support::s3_server::{self, ACCESS_KEY, S3Server, SECRET_KEY, config, open, recite, refusal};
+use support::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY, config, open, recite, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory() {
@@ -20,7 +20,10 @@ async fn folder() {
     let dir = tempfile::tempdir().unwrap();
     conformance::all(&Bucket::folder(dir.path()).unwrap()).await;
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
-    assert!(left.is_empty(), "empty directories and staged files stay: {left:?}");
+    assert!(
+        left.is_empty(),
+        "empty directories and staged files stay: {left:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,7 +36,12 @@ async fn folder_below_prefix() {
     let bucket = open(&yaml).await;
     bucket.put("01A/meta.json", "{}").await.unwrap();
     assert!(dir.path().join("team/a/01A/meta.json").is_file());
-    assert!(bucket.local_path("01A/meta.json").unwrap().ends_with("team/a/01A/meta.json"));
+    assert!(
+        bucket
+            .local_path("01A/meta.json")
+            .unwrap()
+            .ends_with("team/a/01A/meta.json")
+    );
     assert!(bucket.local_root().unwrap().ends_with("team/a"));
     bucket.delete("01A/meta.json").await.unwrap();
     conformance::all(&bucket).await;
@@ -59,7 +67,12 @@ async fn prefixes_do_not_see_each_other() {
     let server = S3Server::start().await;
     let root = server.bucket("blocks").await;
     let at = async |prefix: &str| {
-        open(&config(&server.endpoint(), "blocks", &format!("prefix: {prefix}\n"))).await
+        open(&config(
+            &server.endpoint(),
+            "blocks",
+            &format!("prefix: {prefix}\n"),
+        ))
+        .await
     };
     let (one, two) = (at("one").await, at("one-two").await);
     one.put("01A/index", "1").await.unwrap();
@@ -78,13 +91,25 @@ async fn prefixes_do_not_see_each_other() {
 async fn single_put_writes_large_objects() {
     let server = S3Server::start().await;
     server.make_bucket("blocks");
-    let bucket = open(&config(&server.endpoint(), "blocks", "  disable_multipart: true\n")).await;
+    let bucket = open(&config(
+        &server.endpoint(),
+        "blocks",
+        "  disable_multipart: true\n",
+    ))
+    .await;
     let file = tempfile::NamedTempFile::new().unwrap();
     let data = content(20 << 20, 1);
     std::fs::write(file.path(), &data).unwrap();
     bucket.upload_file(file.path(), "x").await.unwrap();
     let counts = bucket.counts();
-    assert_eq!((counts.put.calls, counts.put_part.calls, counts.multipart.calls), (1, 0, 0));
+    assert_eq!(
+        (
+            counts.put.calls,
+            counts.put_part.calls,
+            counts.multipart.calls
+        ),
+        (1, 0, 0)
+    );
     assert!(bucket.get("x").await.unwrap().unwrap() == data);
 }
 
@@ -97,7 +122,10 @@ async fn probe_error(yaml: &str) -> (Kind, String) {
     let text = err.to_string();
     let debug = format!("{err:?} {bucket:?}");
     for secret in [SECRET_KEY, ACCESS_KEY, "X-Amz-Signature", "Signature="] {
-        assert!(!text.contains(secret) && !debug.contains(secret), "{text}\n{debug}");
+        assert!(
+            !text.contains(secret) && !debug.contains(secret),
+            "{text}\n{debug}"
+        );
     }
     assert!(text.starts_with("bucket blocks"), "{text}");
     (err.kind, text)
@@ -112,7 +140,10 @@ async fn unreachable_endpoint() {
     };
     let (kind, text) = probe_error(&config(&port.to_string(), "blocks", "")).await;
     assert_eq!(kind, Kind::Unreachable, "{text}");
-    assert!(text.contains(&format!("http://{port}")) && text.contains("refused"), "{text}");
+    assert!(
+        text.contains(&format!("http://{port}")) && text.contains("refused"),
+        "{text}"
+    );
     let (kind, text) = probe_error(&config("no-such-host.invalid:9000", "blocks", "")).await;
     assert_eq!(kind, Kind::Unreachable, "{text}");
 }
@@ -127,16 +158,29 @@ async fn missing_bucket() {
     let bucket = open(&yaml).await;
     // Never "not found" of an object: a marker would seem to be absent.
     assert_eq!(bucket.list("").await.unwrap_err().kind, Kind::MissingBucket);
-    assert_eq!(bucket.list_dirs("").await.unwrap_err().kind, Kind::MissingBucket);
+    assert_eq!(
+        bucket.list_dirs("").await.unwrap_err().kind,
+        Kind::MissingBucket
+    );
 }
 
 #[tokio::test]
 async fn missing_bucket_is_not_a_missing_object() {
-    let body = refusal("404 Not Found", "NoSuchBucket", "The specified bucket does not exist");
+    let body = refusal(
+        "404 Not Found",
+        "NoSuchBucket",
+        "The specified bucket does not exist",
+    );
     let endpoint = recite(body).await;
     let bucket = open(&config(&endpoint, "blocks", "")).await;
-    assert_eq!(bucket.get("01A/meta.json").await.unwrap_err().kind, Kind::MissingBucket);
-    assert_eq!(bucket.delete("01A/meta.json").await.unwrap_err().kind, Kind::MissingBucket);
+    assert_eq!(
+        bucket.get("01A/meta.json").await.unwrap_err().kind,
+        Kind::MissingBucket
+    );
+    assert_eq!(
+        bucket.delete("01A/meta.json").await.unwrap_err().kind,
+        Kind::MissingBucket
+    );
 }
 
 #[tokio::test]
@@ -158,11 +202,23 @@ async fn wrong_credentials() {
 async fn refusals_have_their_own_kinds() {
     for (status, code, wanted) in [
         ("403 Forbidden", "AccessDenied", Kind::Denied),
-        ("403 Forbidden", "SignatureDoesNotMatch", Kind::WrongCredentials),
+        (
+            "403 Forbidden",
+            "SignatureDoesNotMatch",
+            Kind::WrongCredentials,
+        ),
         ("400 Bad Request", "ExpiredToken", Kind::WrongCredentials),
         ("403 Forbidden", "RequestTimeTooSkewed", Kind::ClockSkew),
-        ("400 Bad Request", "AuthorizationHeaderMalformed", Kind::WrongRegion),
-        ("301 Moved Permanently", "PermanentRedirect", Kind::WrongRegion),
+        (
+            "400 Bad Request",
+            "AuthorizationHeaderMalformed",
+            Kind::WrongRegion,
+        ),
+        (
+            "301 Moved Permanently",
+            "PermanentRedirect",
+            Kind::WrongRegion,
+        ),
         ("429 Too Many Requests", "SlowDown", Kind::Throttled),
         ("503 Service Unavailable", "SlowDown", Kind::Throttled),
         ("401 Unauthorized", "Whatever", Kind::WrongCredentials),
@@ -184,15 +240,25 @@ async fn denied_object_is_no_missing_object() {
     let err = bucket.get("01A/meta.json").await.unwrap_err();
     assert_eq!(err.kind, Kind::Denied);
     assert!(err.to_string().contains("01A/meta.json"), "{err}");
-    assert_eq!(bucket.head("01A/meta.json").await.unwrap_err().kind, Kind::Denied);
-    assert_eq!(bucket.put("01A/x", "x").await.unwrap_err().kind, Kind::Denied);
-    assert_eq!(bucket.put_if_absent("01A/x", "x").await.unwrap_err().kind, Kind::Denied);
+    assert_eq!(
+        bucket.head("01A/meta.json").await.unwrap_err().kind,
+        Kind::Denied
+    );
+    assert_eq!(
+        bucket.put("01A/x", "x").await.unwrap_err().kind,
+        Kind::Denied
+    );
+    assert_eq!(
+        bucket.put_if_absent("01A/x", "x").await.unwrap_err().kind,
+        Kind::Denied
+    );
 }
 
 #[tokio::test]
 async fn no_tls() {
     let server = S3Server::start().await;
-    let yaml = config(&server.endpoint(), "blocks", "").replace("insecure: true", "insecure: false");
+    let yaml =
+        config(&server.endpoint(), "blocks", "").replace("insecure: true", "insecure: false");
     let (kind, text) = probe_error(&yaml).await;
     assert_eq!(kind, Kind::Tls, "{text}");
     assert!(text.contains("`insecure`"), "{text}");
@@ -211,7 +277,10 @@ async fn truncated_body() {
     let endpoint = recite([head.as_bytes(), &[7; 60]].concat()).await;
     let bucket = open(&config(&endpoint, "blocks", "  max_retries: 1\n")).await;
     let err = read_error(bucket, "01A/index", 100, 0).await;
-    assert!(err.contains("01A/index at byte 0") && err.contains("ended early"), "{err}");
+    assert!(
+        err.contains("01A/index at byte 0") && err.contains("ended early"),
+        "{err}"
+    );
 }
 
 /// The cause of a failed read, as text.
@@ -234,7 +303,10 @@ async fn object_replaced_while_it_is_read() {
         let reading = {
             let bucket = bucket.clone();
             tokio::task::spawn_blocking(move || {
-                let ahead = ReadAhead { window: 1000, depth: 1 };
+                let ahead = ReadAhead {
+                    window: 1000,
+                    depth: 1,
+                };
                 let mut reader = bucket.open("01A/index", 100_000, ahead).unwrap();
                 reader.exact(0, 1000).unwrap();
                 started.0.send(()).unwrap();
@@ -242,12 +314,17 @@ async fn object_replaced_while_it_is_read() {
                 reader.exact(50_000, 1000).unwrap_err()
             })
         };
-        tokio::task::spawn_blocking(move || started.1.recv().unwrap()).await.unwrap();
+        tokio::task::spawn_blocking(move || started.1.recv().unwrap())
+            .await
+            .unwrap();
         bucket.put("01A/index", content(100_000, 2)).await.unwrap();
         wait.0.send(()).unwrap();
         let err = reading.await.unwrap();
         let cause = std::error::Error::source(&err).unwrap().to_string();
-        assert!(cause.contains("01A/index at byte 50000") && cause.contains("changed"), "{cause}");
+        assert!(
+            cause.contains("01A/index at byte 50000") && cause.contains("changed"),
+            "{cause}"
+        );
     }
 }
 
@@ -275,7 +352,10 @@ async fn folder_that_is_not_there() {
     assert_eq!(bucket.probe().await.unwrap_err().kind, Kind::MissingBucket);
     assert_eq!(bucket.list("").await.unwrap_err().kind, Kind::MissingBucket);
     assert_eq!(bucket.get("x").await.unwrap_err().kind, Kind::MissingBucket);
-    assert_eq!(bucket.put("x", "x").await.unwrap_err().kind, Kind::MissingBucket);
+    assert_eq!(
+        bucket.put("x", "x").await.unwrap_err().kind,
+        Kind::MissingBucket
+    );
 }
 
 #[tokio::test]
@@ -286,21 +366,54 @@ async fn folder_ignores_links_that_leave_it() {
     let bucket = Bucket::folder(dir.path()).unwrap();
     bucket.put("01A/index", "x").await.unwrap();
     symlink(outside.path(), dir.path().join("01OUT")).unwrap();
-    symlink(outside.path().join("meta.json"), dir.path().join("01A/meta.json")).unwrap();
+    symlink(
+        outside.path().join("meta.json"),
+        dir.path().join("01A/meta.json"),
+    )
+    .unwrap();
     symlink(outside.path().join("none"), dir.path().join("01A/dangling")).unwrap();
     symlink(dir.path(), dir.path().join("01A/loop")).unwrap();
     symlink(dir.path().join("01A/index"), dir.path().join("01A/inside")).unwrap();
-    let names: Vec<String> =
-        bucket.list("").await.unwrap().into_iter().map(|object| object.name).collect();
+    let names: Vec<String> = bucket
+        .list("")
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|object| object.name)
+        .collect();
     assert_eq!(names, ["01A/index", "01A/inside"]);
     assert_eq!(bucket.list_dirs("").await.unwrap(), ["01A"]);
-    for name in ["01OUT/meta.json", "01OUT/new", "01A/meta.json", "01A/dangling"] {
-        assert_eq!(bucket.get(name).await.unwrap_err().kind, Kind::Denied, "{name}");
-        assert_eq!(bucket.put(name, "x").await.unwrap_err().kind, Kind::Denied, "{name}");
-        assert_eq!(bucket.delete(name).await.unwrap_err().kind, Kind::Denied, "{name}");
-        assert_eq!(bucket.open_mapped(name).unwrap_err().kind, Kind::Denied, "{name}");
+    for name in [
+        "01OUT/meta.json",
+        "01OUT/new",
+        "01A/meta.json",
+        "01A/dangling",
+    ] {
+        assert_eq!(
+            bucket.get(name).await.unwrap_err().kind,
+            Kind::Denied,
+            "{name}"
+        );
+        assert_eq!(
+            bucket.put(name, "x").await.unwrap_err().kind,
+            Kind::Denied,
+            "{name}"
+        );
+        assert_eq!(
+            bucket.delete(name).await.unwrap_err().kind,
+            Kind::Denied,
+            "{name}"
+        );
+        assert_eq!(
+            bucket.open_mapped(name).unwrap_err().kind,
+            Kind::Denied,
+            "{name}"
+        );
     }
-    assert_eq!(std::fs::read(outside.path().join("meta.json")).unwrap(), b"secret");
+    assert_eq!(
+        std::fs::read(outside.path().join("meta.json")).unwrap(),
+        b"secret"
+    );
 }
 
 #[tokio::test]
@@ -308,11 +421,17 @@ async fn folder_files_are_readable_and_staged_ones_hidden() {
     let dir = tempfile::tempdir().unwrap();
     let bucket = Bucket::folder(dir.path()).unwrap();
     bucket.put("01A/meta.json", "{}").await.unwrap();
-    let mode = std::fs::metadata(dir.path().join("01A/meta.json")).unwrap().permissions().mode();
+    let mode = std::fs::metadata(dir.path().join("01A/meta.json"))
+        .unwrap()
+        .permissions()
+        .mode();
     let probe = dir.path().join("probe");
     std::fs::write(&probe, "").unwrap();
     // What the umask leaves of 0666, whatever it is here.
-    assert_eq!(mode, std::fs::metadata(&probe).unwrap().permissions().mode());
+    assert_eq!(
+        mode,
+        std::fs::metadata(&probe).unwrap().permissions().mode()
+    );
     std::fs::remove_file(&probe).unwrap();
 
     std::fs::write(dir.path().join("01A/index#1"), "half").unwrap();
@@ -320,7 +439,10 @@ async fn folder_files_are_readable_and_staged_ones_hidden() {
     std::fs::write(dir.path().join("01B/chunks/000001#12"), "half").unwrap();
     assert_eq!(bucket.list("").await.unwrap().len(), 1);
     assert_eq!(bucket.list_dirs("").await.unwrap(), ["01A"]);
-    assert_eq!(bucket.get("01A/index#1").await.unwrap_err().kind, Kind::BadName);
+    assert_eq!(
+        bucket.get("01A/index#1").await.unwrap_err().kind,
+        Kind::BadName
+    );
 }
 
 #[tokio::test]
@@ -335,34 +457,87 @@ async fn folder_maps_files() {
     bucket.delete("01A/index").await.unwrap();
     assert!(mapped.exact(0, data.len()).unwrap() == data);
     assert!(bucket.open_mapped("01A/empty").unwrap().is_empty());
-    assert_eq!(bucket.open_mapped("01A/none").unwrap_err().kind, Kind::NotFound);
+    assert_eq!(
+        bucket.open_mapped("01A/none").unwrap_err().kind,
+        Kind::NotFound
+    );
     let memory = Bucket::memory().unwrap();
     assert_eq!(memory.open_mapped("x").unwrap_err().kind, Kind::Unsupported);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn placeholders_of_directories_are_no_objects() {
-    let server = S3Server::start().await;
-    let bucket = server.bucket("blocks").await;
-    let dir = server_dir(&server, "blocks");
-    bucket.put("01A/meta.json", "{}").await.unwrap();
-    bucket.put("01A/chunks/000001", "x").await.unwrap();
-    drop(dir);
-    let names: Vec<String> =
-        bucket.list("01A").await.unwrap().into_iter().map(|object| object.name).collect();
-    assert_eq!(names, ["01A/chunks/000001", "01A/meta.json"]);
+/// A listing as S3 words it, of keys with their sizes.
+fn listing(prefixes: &[&str], keys: &[(&str, u64)]) -> Vec<u8> {
+    let mut body = String::from("<?xml version=\"1.0\"?><ListBucketResult>");
+    for (key, size) in keys {
+        body.push_str(&format!(
+            "<Contents><Key>{key}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified>\
+             <Size>{size}</Size></Contents>"
+        ));
+    }
+    for prefix in prefixes {
+        body.push_str(&format!(
+            "<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>"
+        ));
+    }
+    body.push_str("</ListBucketResult>");
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+        .into_bytes()
 }
 
-fn server_dir(_server: &S3Server, _name: &str) {}
+#[tokio::test]
+async fn placeholders_of_directories_are_no_objects() {
+    let keys = [
+        ("01A/", 0),
+        ("01A/chunks/", 0),
+        ("01A/chunks-old", 0),
+        ("01A/chunks/000001", 5),
+        ("01A/empty", 0),
+        ("01A/index", 7),
+        ("01B", 3),
+        ("01B/meta.json", 4),
+    ];
+    let endpoint = recite(listing(&[], &keys)).await;
+    let bucket = open(&config(&endpoint, "blocks", "")).await;
+    let objects = bucket.list("01A").await.unwrap();
+    let names: Vec<&str> = objects.iter().map(|object| object.name.as_str()).collect();
+    let wanted = [
+        "01A/chunks-old",
+        "01A/chunks/000001",
+        "01A/empty",
+        "01A/index",
+        "01B",
+        "01B/meta.json",
+    ];
+    assert_eq!(names, wanted);
+}
+
+#[tokio::test]
+async fn names_that_cannot_be_addressed_harm_only_their_listing() {
+    let endpoint = recite(listing(&["/", "01A/"], &[("x//y", 1)])).await;
+    let bucket = open(&config(&endpoint, "blocks", "")).await;
+    let err = bucket.list("").await.unwrap_err();
+    assert_eq!(err.kind, Kind::BadName);
+    assert!(
+        err.to_string().contains("x//y") && err.to_string().contains("rename"),
+        "{err}"
+    );
+    bucket.probe().await.expect("the bucket itself is fine");
+    let endpoint = recite(listing(&["/", "01A/"], &[])).await;
+    let bucket = open(&config(&endpoint, "blocks", "")).await;
+    assert_eq!(bucket.list_dirs("").await.unwrap(), ["01A"]);
+}
 
 #[tokio::test]
 async fn configuration_file_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bucket.yaml");
-    let text = format!("type: FILESYSTEM\nconfig:\n  directory: {}\n", dir.path().display());
+    let text = format!(
+        "type: FILESYSTEM\nconfig:\n  directory: {}\n",
+        dir.path().display()
+    );
     std::fs::write(&file, text).unwrap();
     let config = BucketConfig::from_flags(None, Some(&file)).unwrap();
     let bucket = Bucket::connect(&config).await.unwrap();
     bucket.probe().await.unwrap();
-    let _ = s3_server::open;
 }

@@ -10,20 +10,20 @@ use crate::tsdb;
 
 impl From<objstore::Error> for Error {
     fn from(e: objstore::Error) -> Self {
-        let kind = if e.kind.is_transient() {
-            Kind::Retry
-        } else {
-            match e.kind {
-                objstore::Kind::Changed | objstore::Kind::Local => Kind::Retry,
-                objstore::Kind::Stopped => Kind::Cancelled,
-                _ => Kind::Config,
-            }
-        };
-        let error = Self::new(kind, summary(&e));
+        let error = Self::new(kind_of(&e), summary(&e));
         match e.kind.cure() {
             Some(cure) => error.with_cure(cure),
             None => error,
         }
+    }
+}
+
+fn kind_of(e: &objstore::Error) -> Kind {
+    match e.kind {
+        objstore::Kind::Changed | objstore::Kind::Local => Kind::Retry,
+        objstore::Kind::Stopped => Kind::Cancelled,
+        kind if kind.is_transient() => Kind::Retry,
+        _ => Kind::Config,
     }
 }
 
@@ -45,8 +45,7 @@ fn summary(e: &objstore::Error) -> String {
 
 impl From<objstore::ConfigError> for Error {
     fn from(e: objstore::ConfigError) -> Self {
-        Self::new(Kind::Config, "bucket configuration")
-            .with_source(e)
+        Self::new(Kind::Config, e.to_string())
             .with_cure("compare it with the objstore.yml of thanos; docs/operations.md has one")
     }
 }
@@ -56,7 +55,9 @@ pub fn of_merge(error: MergeError, inputs: &[Ulid]) -> Error {
     let blamed = error.input.and_then(|i| inputs.get(i)).copied();
     let kind = match &error.error {
         tsdb::Error::Corrupt(_) => Kind::Corrupt,
-        tsdb::Error::Read { .. } | tsdb::Error::Write { .. } => Kind::Retry,
+        tsdb::Error::Read { source, .. } | tsdb::Error::Write { source, .. } => source
+            .downcast_ref::<objstore::Error>()
+            .map_or(Kind::Retry, kind_of),
         tsdb::Error::Limit(_) => Kind::Config,
         tsdb::Error::Misuse(_) => Kind::Internal,
     };

@@ -103,12 +103,17 @@ fn summary(report: &RunReport) -> Result<Outcome> {
         left_out = report.problems.len(),
         samples = human::count(ledger.read),
         deduplicated = human::count(ledger.deduplicated),
+        start_times_dropped = human::count(ledger.start_times_dropped),
         seconds = report.seconds,
         "{}",
         if report.is_idle() { "nothing to do" } else { "run done" }
     );
     for held in &report.held {
-        tracing::warn!(group = %held.group, what = held.what, cure = held.cure, "stream left alone");
+        let blocks: Vec<String> = held.blocks.iter().map(ToString::to_string).collect();
+        tracing::warn!(
+            group = %held.group, what = held.what, blocks = blocks.join(","), cure = held.cure,
+            "stream left alone"
+        );
     }
     if !report.failures.is_empty() && report.jobs.is_empty() {
         let what = format!("all {} compactions failed", report.failures.len());

@@ -103,6 +103,9 @@ async fn compact(bucket: &Bucket, root: &Path, threads: usize) -> Result<RunRepo
             plan: Settings {
                 replica_labels: REPLICA_LABELS.map(str::to_owned).to_vec(),
                 vertical: true,
+                // The blocks carry dates of their own; a clock that is behind
+                // them must not make them too fresh.
+                consistency_delay_ms: i64::MIN,
                 ..Settings::default()
             },
             concurrency: pool.current_num_threads(),

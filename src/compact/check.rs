@@ -9,8 +9,8 @@ use crate::tsdb::meta::BlockStats;
 use crate::tsdb::{self, Corrupt};
 
 /// Reads a finished index from front to back: every checksum, the order of
-/// symbols, series and chunks, that all chunks lie in `range` (ms, end
-/// exclusive), and that there are as many as were written.
+/// symbols, series, chunks and postings, that all chunks lie in `range` (ms,
+/// end exclusive), and that there are as many as were written.
 ///
 /// # Errors
 /// [`Kind::Internal`]: we wrote something wrong, or the disk did.
@@ -50,11 +50,28 @@ fn walk(
         chunks += series.chunks.len() as u64;
     }
     if (count, chunks) == (expected.num_series, expected.num_chunks) {
-        return Ok(());
+        return postings(&mut stream.into_index(), count);
     }
     let what = format!(
         "{count} series and {chunks} chunks where {} and {} were written",
         expected.num_series, expected.num_chunks
     );
     Err(Corrupt::at(0, what).in_file("index", 0).into())
+}
+
+/// Reads every postings list; that of all series must have all of them.
+fn postings(index: &mut Index, series: u64) -> tsdb::Result<()> {
+    let table = index.load_postings_table()?;
+    for entry in table.iter() {
+        let list = index.postings(entry.offset)?;
+        for reference in list.iter() {
+            reference?;
+        }
+        let all = entry.name.is_empty() && entry.value.is_empty();
+        if all && list.len() as u64 != series {
+            let what = format!("postings of all series list {} of {series}", list.len());
+            return Err(Corrupt::at(0, what).in_file("index", entry.offset).into());
+        }
+    }
+    Ok(())
 }

@@ -47,7 +47,8 @@ pub struct JobContext {
 /// Runs one job.
 ///
 /// # Errors
-/// Names the block to blame where there is one. Nothing is marked then.
+/// Names the block to blame where there is one. No source is marked then,
+/// unless it was the marking that failed.
 pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
     let watch = StopWatch::start();
     let id = context.clock.new_ulid();
@@ -70,7 +71,14 @@ pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
     };
     for source in marked {
         let details = "source of compacted block";
-        mark::for_deletion(&context.bucket, context.clock.as_ref(), source.id(), details).await?;
+        mark::for_deletion(&context.bucket, context.clock.as_ref(), source.id(), details)
+            .await
+            .map_err(|e| {
+                e.context(format!(
+                    "block {id} is complete, but its sources could not all be marked; \
+                     the next run marks the rest"
+                ))
+            })?;
     }
     let report = report(job, &made, watch.elapsed().as_secs_f64());
     tracing::info!(

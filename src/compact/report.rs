@@ -40,7 +40,7 @@ pub struct JobReport {
     pub seconds: f64,
 }
 
-/// One compaction that failed. Nothing of it was marked.
+/// One compaction that failed.
 #[derive(Debug)]
 pub struct Failure {
     /// The stream, which was left alone for the rest of the run.

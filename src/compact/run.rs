@@ -122,7 +122,7 @@ impl Compactor {
                         kind = %error.kind(),
                         error = error.chain(),
                         cure = error.cure().unwrap_or(""),
-                        "compaction failed, nothing was marked"
+                        "compaction failed"
                     );
                     given_up.insert(job.group);
                     report.failures.push(Failure {

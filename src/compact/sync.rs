@@ -14,7 +14,7 @@ use crate::block::markers::{self, Found};
 use crate::block::meta::{MAX_META_BYTES, Meta, MetaError};
 use crate::block::{INDEX, META, path, split_path};
 use crate::error::Result;
-use crate::objstore::{Bucket, Object};
+use crate::objstore::{self, Bucket, Object};
 use crate::plan::view::{BlockView, BucketView, ListedFile, Problem};
 
 /// What tells two versions of one small object apart.
@@ -28,6 +28,8 @@ pub struct Syncer {
     seen: HashMap<String, (Version, Option<Bytes>)>,
     /// Parsed metas, so that an unchanged one is parsed once.
     metas: HashMap<Ulid, (Bytes, Arc<Meta>)>,
+    /// Problems of the last look, which have been logged.
+    told: Vec<Problem>,
 }
 
 impl Syncer {
@@ -39,6 +41,7 @@ impl Syncer {
             concurrency: concurrency.max(1),
             seen: HashMap::new(),
             metas: HashMap::new(),
+            told: Vec::new(),
         }
     }
 
@@ -49,7 +52,7 @@ impl Syncer {
     /// [`BucketView::problems`].
     pub async fn sync(&mut self) -> Result<BucketView> {
         let mut folders: BTreeMap<Ulid, Vec<Object>> = BTreeMap::new();
-        for object in self.bucket.list("").await? {
+        for object in self.list().await? {
             if let Some((id, _)) = split_path(&object.name) {
                 folders.entry(id).or_default().push(object);
             }
@@ -58,14 +61,45 @@ impl Syncer {
         let mut view = BucketView::default();
         for (id, objects) in folders {
             match self.block(id, &objects) {
-                Ok(block) => view.blocks.push(block),
-                Err(problem) => {
-                    tracing::warn!(block = %id, what = problem.what, cure = problem.cure, "block left out");
-                    view.problems.push(problem);
+                Ok(block) => {
+                    view.problems.extend(damage(&block));
+                    view.blocks.push(block);
                 }
+                Err(problem) => view.problems.push(problem),
             }
         }
+        self.tell(&view.problems);
         Ok(view)
+    }
+
+    /// Everything in the bucket. Some names cannot be listed by the client
+    /// library; then only the blocks' own folders are.
+    async fn list(&self) -> Result<Vec<Object>> {
+        match self.bucket.list("").await {
+            Err(e) if e.kind == objstore::Kind::BadName => {
+                tracing::warn!(error = %e, "listing block by block around an unusable name");
+            }
+            done => return Ok(done?),
+        }
+        let folders = self.bucket.list_dirs("").await?;
+        let blocks = folders.into_iter().filter(|f| split_path(&format!("{f}/")).is_some());
+        let bucket = &self.bucket;
+        let lists: Vec<Vec<Object>> = futures::stream::iter(blocks)
+            .map(|folder| async move { bucket.list(&folder).await })
+            .buffered(self.concurrency)
+            .try_collect()
+            .await?;
+        Ok(lists.concat())
+    }
+
+    /// Logs each problem once, however often it is seen.
+    fn tell(&mut self, problems: &[Problem]) {
+        for problem in problems.iter().filter(|p| !self.told.contains(p)) {
+            tracing::warn!(
+                block = %problem.block, what = problem.what, cure = problem.cure, "block left out"
+            );
+        }
+        self.told = problems.to_vec();
     }
 
     /// Brings `seen` up to date with a listing.
@@ -112,8 +146,8 @@ impl Syncer {
                 })
             })
             .collect();
-        complete(id, &meta, &files)?;
         Ok(BlockView {
+            damaged: incomplete(&meta, &files),
             meta,
             files: Arc::new(files),
             deletion: self.mark(id, markers::DELETION_MARK)?,
@@ -184,29 +218,29 @@ fn is_small(name: &str) -> bool {
 }
 
 /// Compares the listing with what `meta.json` says must be there.
-fn complete(id: Ulid, meta: &Meta, files: &[ListedFile]) -> Result<(), Problem> {
+fn incomplete(meta: &Meta, files: &[ListedFile]) -> Option<String> {
     let size = |path: &str| files.iter().find(|f| f.path == path).map(|f| f.size);
+    let wrong = |path: &str, stated: u64| match size(path) {
+        None => Some(format!("{path} is missing")),
+        Some(n) if stated > 0 && n != stated => {
+            Some(format!("{path} has {n} bytes where meta.json states {stated}"))
+        }
+        Some(_) => None,
+    };
     let stated = meta.thanos.files.iter().filter(|f| f.rel_path != META);
-    let wrong = stated
-        .filter_map(|file| {
-            let path = &file.rel_path;
-            match size(path) {
-                None => Some(format!("{path} is missing")),
-                Some(n) if file.size_bytes > 0 && n != file.size_bytes => Some(format!(
-                    "{path} has {n} bytes where meta.json states {}",
-                    file.size_bytes
-                )),
-                Some(_) => None,
-            }
-        })
+    stated
+        .filter_map(|file| wrong(&file.rel_path, file.size_bytes))
         .next()
-        .or_else(|| size(INDEX).is_none().then(|| format!("{INDEX} is missing")));
-    wrong.map_or(Ok(()), |what| {
-        Err(Problem {
-            block: id,
-            what,
-            cure: "upload the block again from its producer, or mark it for deletion".to_owned(),
-            partial: false,
-        })
+        .or_else(|| wrong(INDEX, 0))
+}
+
+/// The problem that a damaged block is, unless it is on its way out anyway.
+fn damage(block: &BlockView) -> Option<Problem> {
+    let what = block.damaged.clone().filter(|_| block.deletion.is_none())?;
+    Some(Problem {
+        block: block.id(),
+        what,
+        cure: "upload the block again from its producer, or mark it for deletion".to_owned(),
+        partial: false,
     })
 }

@@ -7,14 +7,28 @@ use std::sync::Arc;
 use super::ledger::Ledger;
 use super::worker::OutChunk;
 use crate::tsdb::chunks::{ChunkMeta, ChunkRecord, segment_file_name};
+use crate::tsdb::Error;
 use crate::tsdb::encoding::CRC_LEN;
 use crate::tsdb::tombstones::Interval;
 
-/// Bytes of chunk data after which a batch is handed on. Large enough to hide
-/// the hand-over, small enough that some per core stay inside the last cache.
-pub(super) const BATCH_BYTES: usize = 1 << 20;
-/// Series after which a batch is handed on, however small their chunks are.
-pub(super) const BATCH_SERIES: usize = 2048;
+/// When a batch is handed on. The result does not depend on it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Bytes of chunk data. Large enough to hide the hand-over, small enough
+    /// that some per core stay inside the last cache.
+    pub bytes: usize,
+    /// Series, however small their chunks are.
+    pub series: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes: 1 << 20,
+            series: 2048,
+        }
+    }
+}
 
 /// One chunk of one source, as found.
 #[derive(Debug)]
@@ -30,17 +44,13 @@ pub(super) struct InputChunk {
 }
 
 impl InputChunk {
-    /// Path of its segment below the block.
-    pub fn file(&self) -> String {
-        let segment = segment_file_name(self.meta.chunk_ref().segment());
-        format!("chunks/{segment}")
-    }
-
-    /// Where its data begins, bytes from the start of the segment.
-    pub fn data_start(&self) -> u64 {
-        let record = u64::from(self.meta.chunk_ref().offset());
+    /// Completes an error in its data: adds the path of its segment in the
+    /// block called `name`, and where in that segment the data begins.
+    pub fn locate(&self, error: Error, name: &str) -> Error {
+        let at = self.meta.chunk_ref();
         let head = self.record.framed().len() - CRC_LEN - self.record.data().len();
-        record + head as u64
+        let file = format!("{name}/chunks/{}", segment_file_name(at.segment()));
+        error.in_file(&file, u64::from(at.offset()) + head as u64)
     }
 }
 
@@ -77,8 +87,8 @@ pub(super) struct Batch {
 
 impl Batch {
     /// True once it should be handed on.
-    pub fn is_full(&self) -> bool {
-        self.bytes >= BATCH_BYTES || self.series.len() >= BATCH_SERIES
+    pub fn is_full(&self, limits: Limits) -> bool {
+        self.bytes >= limits.bytes || self.series.len() >= limits.series
     }
 
     /// Empties it and keeps the memory.

@@ -1,12 +1,11 @@
 //! Leaving samples out of a chunk: deleted ranges, and what lies outside of
 //! the result's range. Rare, so nothing here is reused between series.
 
-use std::sync::Arc;
-
 use super::ledger::Ledger;
-use super::overlap::Piece;
+use super::overlap::{Piece, check_time};
 use crate::tsdb::chunkenc::{
-    CounterReset, DecodeScratch, Decoded, EncodedChunks, FloatSamples, SeriesEncoder, decode_chunk,
+    CounterReset, DecodeScratch, Decoded, EncodedChunks, Encoding, FloatSamples, SeriesEncoder,
+    decode_chunk,
 };
 use crate::tsdb::tombstones::Interval;
 use crate::tsdb::{Corrupt, Result};
@@ -20,60 +19,34 @@ pub(super) struct CutChunks {
 }
 
 impl CutChunks {
+    /// True while nothing is left of anything.
+    pub fn is_empty(&self) -> bool {
+        self.from.is_empty()
+    }
+
     /// Encodes what `intervals` (ms, inclusive at both ends) leave of a piece.
     pub fn add(
         &mut self,
         piece: &Piece<'_>,
-        intervals: &Arc<[Interval]>,
+        intervals: &[Interval],
         ledger: &mut Ledger,
     ) -> Result<()> {
-        let mut floats = FloatSamples::default();
-        let mut scratch = DecodeScratch::default();
-        let mut encoder = SeriesEncoder::new();
-        let out = &mut self.chunks;
-        let mut kept = 0;
-        // A hint speaks of the sample before, which may just have been cut.
-        let mut gap = false;
-        let mut is_cut = |t: i64| {
-            let cut = intervals.iter().any(|i| i.contains(t));
-            kept += u64::from(!cut);
-            cut
-        };
-        match decode_chunk(piece.encoding, piece.data, &mut floats, &mut scratch)? {
-            Decoded::Floats { start_times } => {
-                ledger.start_times_dropped += start_times as u64;
-                for (t, v) in floats.iter().filter(|(t, _)| !is_cut(*t)) {
-                    encoder.push_float(t, v, out)?;
-                }
-            }
-            Decoded::Histograms(mut iter) => {
-                while let Some(t) = iter.next()? {
-                    if is_cut(t) {
-                        gap = true;
-                        continue;
-                    }
-                    let mut h = iter.current().clone();
-                    h.counter_reset = after(std::mem::take(&mut gap), h.counter_reset);
-                    encoder.push_histogram(t, &h, out)?;
-                }
-            }
-            Decoded::FloatHistograms(mut iter) => {
-                while let Some(t) = iter.next()? {
-                    if is_cut(t) {
-                        gap = true;
-                        continue;
-                    }
-                    let mut h = iter.current().clone();
-                    h.counter_reset = after(std::mem::take(&mut gap), h.counter_reset);
-                    encoder.push_float_histogram(t, &h, out)?;
-                }
-            }
+        ledger.chunks_replaced += 1;
+        let covers =
+            |i: &Interval| i.min_time <= piece.min_time && i.max_time >= piece.max_time;
+        if intervals.iter().any(covers) {
+            ledger.deleted += u64::from(piece.samples);
+            return Ok(());
         }
-        encoder.finish(out)?;
-        let lost = u64::from(piece.samples).checked_sub(kept).ok_or_else(|| {
-            Corrupt::at(0, "chunk holds more samples than its header says")
-        })?;
-        ledger.deleted += lost;
+        if piece.encoding == Encoding::Aggr {
+            let what = "downsampled chunk would have to be cut: tombstones and the end of a block \
+                        may only take whole chunks of it";
+            return Err(Corrupt::at(0, what).into());
+        }
+        let kept = encode_rest(piece, intervals, &mut self.chunks, ledger)?;
+        let lost = u64::from(piece.samples).checked_sub(kept);
+        ledger.deleted += lost
+            .ok_or_else(|| Corrupt::at(0, "chunk holds more samples than its header says"))?;
         self.from.resize(self.chunks.metas.len(), (piece.input, piece.rank));
         Ok(())
     }
@@ -95,11 +68,81 @@ impl CutChunks {
     }
 }
 
-/// The hint of a sample whose predecessor was (`gap`) or was not cut.
-fn after(gap: bool, hint: CounterReset) -> CounterReset {
-    if gap && hint != CounterReset::Gauge {
-        CounterReset::Unknown
-    } else {
-        hint
+/// Decides sample by sample what is left out.
+struct Cutter<'a> {
+    piece: &'a Piece<'a>,
+    intervals: &'a [Interval],
+    /// Time of the sample before, ms.
+    last: Option<i64>,
+    /// True if that one was left out.
+    gap: bool,
+    kept: u64,
+}
+
+impl Cutter<'_> {
+    /// What stays of the sample at `t`: nothing, or its hint. The hint speaks
+    /// of the sample before, which may just have been left out.
+    fn keeps(&mut self, t: i64, hint: CounterReset) -> Result<Option<CounterReset>> {
+        check_time(self.piece, self.last, t)?;
+        self.last = Some(t);
+        let gap = self.gap;
+        self.gap = self.intervals.iter().any(|i| i.contains(t));
+        if self.gap {
+            return Ok(None);
+        }
+        self.kept += 1;
+        let stays = !gap || hint == CounterReset::Gauge;
+        Ok(Some(if stays { hint } else { CounterReset::Unknown }))
     }
+}
+
+/// Encodes the samples outside of all intervals and returns how many they are.
+fn encode_rest(
+    piece: &Piece<'_>,
+    intervals: &[Interval],
+    out: &mut EncodedChunks,
+    ledger: &mut Ledger,
+) -> Result<u64> {
+    let mut floats = FloatSamples::default();
+    let mut scratch = DecodeScratch::default();
+    let mut encoder = SeriesEncoder::new();
+    let mut cutter = Cutter {
+        piece,
+        intervals,
+        last: None,
+        gap: false,
+        kept: 0,
+    };
+    match decode_chunk(piece.encoding, piece.data, &mut floats, &mut scratch)? {
+        Decoded::Floats { start_times } => {
+            ledger.start_times_dropped += start_times as u64;
+            for (t, v) in floats.iter() {
+                if cutter.keeps(t, CounterReset::Unknown)?.is_some() {
+                    encoder.push_float(t, v, out)?;
+                }
+            }
+        }
+        Decoded::Histograms(mut iter) => {
+            while let Some(t) = iter.next()? {
+                ledger.start_times_dropped += u64::from(iter.start_time().is_some());
+                if let Some(hint) = cutter.keeps(t, iter.current().counter_reset)? {
+                    let mut h = iter.current().clone();
+                    h.counter_reset = hint;
+                    encoder.push_histogram(t, &h, out)?;
+                }
+            }
+        }
+        Decoded::FloatHistograms(mut iter) => {
+            while let Some(t) = iter.next()? {
+                ledger.start_times_dropped += u64::from(iter.start_time().is_some());
+                if let Some(hint) = cutter.keeps(t, iter.current().counter_reset)? {
+                    let mut h = iter.current().clone();
+                    h.counter_reset = hint;
+                    encoder.push_float_histogram(t, &h, out)?;
+                }
+            }
+        }
+    }
+    encoder.finish(out)?;
+    Ok(cutter.kept)
 }

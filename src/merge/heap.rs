@@ -54,11 +54,11 @@ impl IndexHeap {
 
     /// Removes the top, whose input has ended.
     pub fn drop_top(&mut self, less: impl Fn(u32, u32) -> bool) {
-        if let Some(last) = self.items.pop() {
-            if let Some(top) = self.items.first_mut() {
-                *top = last;
-                self.sink_top(less);
-            }
+        if let Some(last) = self.items.pop()
+            && let Some(top) = self.items.first_mut()
+        {
+            *top = last;
+            self.sink_top(less);
         }
     }
 }

@@ -2,10 +2,16 @@
 
 use std::ops::AddAssign;
 
-/// Samples (or count-column samples of downsampled chunks) by fate.
+/// Samples (or count-column samples of downsampled chunks), chunks and series
+/// by fate.
 ///
-/// Invariant of a finished merge, see [`Ledger::balances`]:
-/// `read = written + deduplicated + deleted`.
+/// Invariants of a finished merge, see [`Ledger::balances`]:
+///
+/// ```text
+///  read        = written + deduplicated + deleted
+///  chunks_read = chunks_passed + chunks_deduplicated + chunks_replaced
+///  series_read = series_written + series_joined + series_emptied
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// In the chunks of the sources, by their headers.
@@ -18,18 +24,35 @@ pub struct Ledger {
     pub deleted: u64,
     /// Chunks in the sources.
     pub chunks_read: u64,
-    /// Chunks of the result that are copies, byte for byte.
+    /// Chunks of the sources that went into the result byte for byte.
     pub chunks_passed: u64,
+    /// Chunks of the sources left out as exact copies of another one.
+    pub chunks_deduplicated: u64,
+    /// Chunks of the sources whose samples, as far as any are left, were
+    /// encoded anew.
+    pub chunks_replaced: u64,
     /// Chunks of the result that were encoded anew.
     pub chunks_encoded: u64,
+    /// Series in the sources.
+    pub series_read: u64,
+    /// Series of the result.
+    pub series_written: u64,
+    /// Series of the sources that another source has, too, and were joined to
+    /// that one.
+    pub series_joined: u64,
+    /// Series without any sample left.
+    pub series_emptied: u64,
     /// Start timestamps that the written encodings cannot carry.
     pub start_times_dropped: u64,
 }
 
 impl Ledger {
-    /// True if no sample was lost or made up.
+    /// True if no sample, chunk or series was lost or made up.
     pub fn balances(&self) -> bool {
+        let chunks = self.chunks_passed + self.chunks_deduplicated + self.chunks_replaced;
         self.read == self.written + self.deduplicated + self.deleted
+            && self.chunks_read == chunks
+            && self.series_read == self.series_written + self.series_joined + self.series_emptied
     }
 }
 
@@ -43,7 +66,13 @@ impl AddAssign for Ledger {
             deleted,
             chunks_read,
             chunks_passed,
+            chunks_deduplicated,
+            chunks_replaced,
             chunks_encoded,
+            series_read,
+            series_written,
+            series_joined,
+            series_emptied,
             start_times_dropped,
         } = other;
         self.read += read;
@@ -52,7 +81,13 @@ impl AddAssign for Ledger {
         self.deleted += deleted;
         self.chunks_read += chunks_read;
         self.chunks_passed += chunks_passed;
+        self.chunks_deduplicated += chunks_deduplicated;
+        self.chunks_replaced += chunks_replaced;
         self.chunks_encoded += chunks_encoded;
+        self.series_read += series_read;
+        self.series_written += series_written;
+        self.series_joined += series_joined;
+        self.series_emptied += series_emptied;
         self.start_times_dropped += start_times_dropped;
     }
 }

@@ -6,18 +6,20 @@
 //! from another piece, nothing is known, and the encoder has to compare.
 
 use super::ledger::Ledger;
-use super::overlap::{Piece, PieceError, Scratch, check_times};
+use super::overlap::{Piece, PieceError, Scratch, check_time};
 use crate::tsdb::chunkenc::{
     CounterReset, Decoded, EncodedChunks, FloatHistogram, FloatHistogramIter, FloatSamples,
     Histogram, HistogramIter, SeriesEncoder, decode_chunk,
 };
-use crate::tsdb::{Corrupt, Error, Result};
+use crate::tsdb::{Error, Result};
 
 /// A piece that the sweep has reached, standing on a sample.
 struct Cursor<'a> {
     piece: &'a Piece<'a>,
     /// Timestamp of the current sample, ms.
     now: i64,
+    /// False before the first sample.
+    started: bool,
     samples: Samples<'a>,
 }
 
@@ -107,14 +109,12 @@ impl<'a> Cursor<'a> {
         scratch: &mut Scratch,
         ledger: &mut Ledger,
     ) -> Result<Option<Self>> {
-        let mut floats = scratch.idle.pop().unwrap_or_default();
-        floats.clear();
+        let mut floats = scratch.floats.take_idle();
         let decoded =
             decode_chunk(piece.encoding, piece.data, &mut floats, &mut scratch.histograms)?;
         let samples = match decoded {
             Decoded::Floats { start_times } => {
                 ledger.start_times_dropped += start_times as u64;
-                check_times(piece, &floats.ts)?;
                 // `step` moves onto the first sample.
                 Samples::Floats {
                     samples: floats,
@@ -127,6 +127,7 @@ impl<'a> Cursor<'a> {
         let mut cursor = Self {
             piece,
             now: i64::MIN,
+            started: false,
             samples,
         };
         Ok(cursor.step(ledger)?.then_some(cursor))
@@ -146,14 +147,8 @@ impl<'a> Cursor<'a> {
             return Ok(false);
         };
         ledger.start_times_dropped += u64::from(has_start);
-        if t < self.piece.min_time || t > self.piece.max_time {
-            let what = "chunk has samples outside the time range its index entry states";
-            return Err(Corrupt::at(0, what).into());
-        }
-        if t <= self.now && self.now != i64::MIN {
-            return Err(Corrupt::at(0, "samples of a chunk are not in time order").into());
-        }
-        self.now = t;
+        check_time(self.piece, self.started.then_some(self.now), t)?;
+        (self.now, self.started) = (t, true);
         Ok(true)
     }
 
@@ -197,7 +192,7 @@ impl<'a> Cursor<'a> {
     /// Gives the buffers back.
     fn close(self, scratch: &mut Scratch) {
         match self.samples {
-            Samples::Floats { samples, .. } => scratch.idle.push(samples),
+            Samples::Floats { samples, .. } => scratch.floats.give_idle(samples),
             Samples::Histograms(iter) => scratch.histograms.recycle(Decoded::Histograms(iter)),
             Samples::FloatHistograms(iter) => {
                 scratch.histograms.recycle(Decoded::FloatHistograms(iter));

@@ -30,12 +30,16 @@
 //!   number of threads or the size of batches.
 //! - ME-2: a piece that overlaps nothing goes into the result byte for byte.
 //! - ME-3: nothing of a piece whose CRC does not fit reaches the result.
-//! - ME-4: samples read = written + deduplicated + deleted ([`Ledger`]).
-//! - ME-5: memory depends on the number of sources and on the symbols, not on
+//! - ME-4: samples, chunks and series that were read are accounted for
+//!   ([`Ledger`]).
+//! - ME-5: a failed merge ends with an error, whichever thread failed, and
+//!   leaves nothing behind in the threads of the pool.
+//! - ME-6: memory depends on the number of sources and on the symbols, not on
 //!   the bytes of chunks: batches in flight are bounded.
 
 mod batch;
 mod cut;
+mod floats;
 mod heap;
 mod ledger;
 mod mixed;
@@ -47,16 +51,30 @@ mod source;
 mod symbols;
 mod worker;
 
+#[cfg(test)]
+mod block_tests;
+#[cfg(test)]
+mod failure_tests;
+#[cfg(test)]
+mod fixture_tests;
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod overlap_tests;
+#[cfg(test)]
+mod test_support;
+
 pub use ledger::Ledger;
 pub use pipeline::{MergeOptions, Merged, merge};
 pub use sink::Output;
 pub use source::Source;
 
+use std::fmt;
+
 use crate::tsdb;
 
 /// Why a merge failed, and whose fault it is.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}{}", .series.as_ref().map(|s| format!(" (series {s})")).unwrap_or_default())]
+#[derive(Debug)]
 pub struct MergeError {
     /// Index of the source that is damaged or cannot be read; `None` when the
     /// output or the merge itself failed.
@@ -74,6 +92,23 @@ impl MergeError {
             series: None,
             error,
         }
+    }
+}
+
+impl fmt::Display for MergeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)?;
+        match &self.series {
+            Some(series) => write!(f, " (series {series})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for MergeError {
+    /// The text of `error` is in this one's already, so what lies below it.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
     }
 }
 

@@ -18,11 +18,10 @@
 //! time is linear in the samples.
 
 use super::ledger::Ledger;
+use super::floats::{self, FloatScratch};
 use super::mixed;
 use super::worker::{OutChunk, OutData};
-use crate::tsdb::chunkenc::{
-    DecodeScratch, EncodedChunks, Encoding, FloatSamples, Kind, SeriesEncoder, decode_floats,
-};
+use crate::tsdb::chunkenc::{DecodeScratch, EncodedChunks, Encoding, Kind, SeriesEncoder};
 use crate::tsdb::chunks::frame_chunk;
 use crate::tsdb::{Corrupt, Result};
 
@@ -51,20 +50,20 @@ pub(super) struct Piece<'a> {
 /// Buffers that live as long as the worker's thread.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    open: Vec<FloatCursor>,
-    pub(super) idle: Vec<FloatSamples>,
-    merged: FloatSamples,
+    pub(super) floats: FloatScratch,
     pub(super) histograms: DecodeScratch,
     pub(super) encoder: SeriesEncoder,
     pub(super) chunks: EncodedChunks,
 }
 
-/// A float piece that the sweep has reached.
-#[derive(Debug)]
-struct FloatCursor {
-    rank: u32,
-    at: usize,
-    samples: FloatSamples,
+impl Scratch {
+    /// Drops what an error or a panic left behind. Threads outlive a merge, so
+    /// without this samples of a failed one could get into the next.
+    pub fn reset(&mut self) {
+        self.floats.reset();
+        self.encoder.clear();
+        self.chunks.clear();
+    }
 }
 
 /// Where the chunks of the series go.
@@ -116,6 +115,7 @@ fn drop_copies(pieces: &mut Vec<Piece<'_>>, ledger: &mut Ledger) {
             && next.data == kept.data;
         if same {
             ledger.deduplicated += u64::from(next.samples);
+            ledger.chunks_deduplicated += u64::from(next.intact);
         }
         same
     });
@@ -155,7 +155,7 @@ impl SeriesOut<'_> {
     fn frame(&mut self, encoding: Encoding, data: &[u8]) -> OutData {
         let start = self.framed.len();
         frame_chunk(encoding.as_byte(), data, self.framed);
-        OutData::Framed(start as u32, (self.framed.len() - start) as u32)
+        OutData::Framed(start, self.framed.len())
     }
 
     /// Takes over what was encoded anew.
@@ -180,9 +180,12 @@ fn mix(
     scratch: &mut Scratch,
     out: &mut SeriesOut<'_>,
 ) -> Result<(), PieceError> {
+    refuse_aggregates(cluster)?;
+    out.ledger.chunks_replaced += cluster.iter().filter(|p| p.intact).count() as u64;
     scratch.chunks.clear();
-    if cluster.iter().all(|p| p.encoding.kind() == Some(Kind::Float)) {
-        sweep_floats(cluster, scratch, out.ledger)?;
+    let is_float = |p: &Piece<'_>| p.encoding.kind() == Some(Kind::Float);
+    if cluster.iter().all(is_float) {
+        floats::sweep(cluster, scratch, out.ledger)?;
     } else {
         mixed::sweep(cluster, scratch, out.ledger)?;
     }
@@ -195,178 +198,57 @@ fn mix(
     Ok(())
 }
 
-/// Mixes float pieces, sorted by start, into the encoder.
-fn sweep_floats(
-    cluster: &[Piece<'_>],
-    scratch: &mut Scratch,
-    ledger: &mut Ledger,
-) -> Result<(), PieceError> {
-    let mut unopened = cluster.iter();
-    while let Some(piece) = unopened.next() {
-        let at = |error| PieceError {
-            input: piece.input,
-            error,
-        };
-        open(piece, scratch, ledger).map_err(at)?;
-        // What starts later cannot have samples before its first one.
-        let bound = unopened.as_slice().first().map(|p| p.min_time);
-        drain_until(bound, scratch, ledger);
-        if bound.is_none() || scratch.merged.len() >= FLUSH_SAMPLES {
-            flush(scratch).map_err(at)?;
-        }
-    }
-    debug_assert!(scratch.open.is_empty(), "the last drain has no bound");
-    Ok(())
-}
-
-/// Decodes a piece and puts it among the open ones, by rank.
-fn open(piece: &Piece<'_>, scratch: &mut Scratch, ledger: &mut Ledger) -> Result<()> {
-    let mut samples = scratch.idle.pop().unwrap_or_default();
-    samples.clear();
-    let start_times = decode_floats(piece.encoding, piece.data, &mut samples)?;
-    ledger.start_times_dropped += start_times as u64;
-    check_times(piece, &samples.ts)?;
-    let place = scratch
-        .open
-        .partition_point(|c| (c.rank, c.samples.ts.first()) <= (piece.rank, samples.ts.first()));
-    let cursor = FloatCursor {
-        rank: piece.rank,
-        at: 0,
-        samples,
+/// Aggregates of different windows cannot be taken apart again, so only exact
+/// copies of downsampled chunks, which are gone by now, may overlap.
+fn refuse_aggregates(cluster: &[Piece<'_>]) -> Result<(), PieceError> {
+    let [first, second, ..] = cluster else {
+        return Ok(());
     };
-    scratch.open.insert(place, cursor);
-    Ok(())
+    if cluster.iter().all(|p| p.encoding != Encoding::Aggr) {
+        return Ok(());
+    }
+    let what = format!(
+        "downsampled chunks overlap: {}..={} ms and {}..={} ms cannot be merged; downsample the \
+         merged raw blocks instead",
+        first.min_time, first.max_time, second.min_time, second.max_time
+    );
+    Err(PieceError {
+        input: second.input,
+        error: Corrupt::at(0, what).into(),
+    })
 }
 
 /// A merge relies on ascending times inside the range that the index states.
 pub(super) fn check_times(piece: &Piece<'_>, ts: &[i64]) -> Result<()> {
-    let ascending = ts.windows(2).all(|pair| pair[0] < pair[1]);
-    let inside = ts.first().is_none_or(|t| *t >= piece.min_time)
-        && ts.last().is_none_or(|t| *t <= piece.max_time);
-    if ascending && inside {
+    // Without a way out early, so that it becomes vector code.
+    let ascending = ts.windows(2).fold(true, |ok, pair| ok & (pair[0] < pair[1]));
+    let (Some(&first), Some(&last)) = (ts.first(), ts.last()) else {
+        return Ok(());
+    };
+    if ascending && first >= piece.min_time && last <= piece.max_time {
         return Ok(());
     }
-    let what = if ascending {
-        "chunk has samples outside the time range its index entry states"
+    // Once more, one by one, for the message.
+    let mut before = None;
+    ts.iter().try_for_each(|&t| {
+        check_time(piece, before.replace(t), t)
+    })
+}
+
+/// The same for the sample at `t` that follows one at `before`.
+pub(super) fn check_time(piece: &Piece<'_>, before: Option<i64>, t: i64) -> Result<()> {
+    let what = if before.is_some_and(|before| t <= before) {
+        format!(
+            "samples of the chunk are out of order: {t} ms follows {} ms",
+            before.unwrap_or_default()
+        )
+    } else if t < piece.min_time || t > piece.max_time {
+        format!(
+            "chunk has a sample at {t} ms, outside of the times in its index entry, {}..={} ms",
+            piece.min_time, piece.max_time
+        )
     } else {
-        "samples of a chunk are not in time order"
+        return Ok(());
     };
     Err(Corrupt::at(0, what).into())
-}
-
-/// Moves all samples before `bound` (ms, exclusive; `None`: all) from the open
-/// cursors to the merged ones, one per timestamp, and closes those at their end.
-fn drain_until(bound: Option<i64>, scratch: &mut Scratch, ledger: &mut Ledger) {
-    let Scratch {
-        open, merged, idle, ..
-    } = scratch;
-    ledger.deduplicated += match open.as_mut_slice() {
-        [] => 0,
-        [only] => copy_until(bound, only, merged),
-        [a, b] => zip_until(bound, a, b, merged),
-        several => step_until(bound, several, merged),
-    };
-    open.retain_mut(|cursor| {
-        let alive = cursor.at < cursor.samples.ts.len();
-        if !alive {
-            idle.push(std::mem::take(&mut cursor.samples));
-        }
-        alive
-    });
-}
-
-impl FloatCursor {
-    /// Index of the first sample at or after the bound.
-    fn end(&self, bound: Option<i64>) -> usize {
-        let left = &self.samples.ts[self.at..];
-        self.at + bound.map_or(left.len(), |bound| left.partition_point(|t| *t < bound))
-    }
-
-    /// Copies the samples up to `end` and moves there.
-    fn copy_to(&mut self, end: usize, merged: &mut FloatSamples) {
-        merged.ts.extend_from_slice(&self.samples.ts[self.at..end]);
-        merged.vs.extend_from_slice(&self.samples.vs[self.at..end]);
-        self.at = end;
-    }
-}
-
-/// One cursor: everything before the bound in one copy, no ties.
-fn copy_until(bound: Option<i64>, cursor: &mut FloatCursor, merged: &mut FloatSamples) -> u64 {
-    cursor.copy_to(cursor.end(bound), merged);
-    0
-}
-
-/// Two cursors, `a` of the lower rank: the common case of a replica pair.
-/// Returns how many samples of `b` lost a tie.
-fn zip_until(
-    bound: Option<i64>,
-    a: &mut FloatCursor,
-    b: &mut FloatCursor,
-    merged: &mut FloatSamples,
-) -> u64 {
-    let (a_end, b_end) = (a.end(bound), b.end(bound));
-    let mut ties = 0;
-    {
-        let (a_ts, a_vs) = (&a.samples.ts[..a_end], &a.samples.vs[..a_end]);
-        let (b_ts, b_vs) = (&b.samples.ts[..b_end], &b.samples.vs[..b_end]);
-        while let (Some(&ta), Some(&tb)) = (a_ts.get(a.at), b_ts.get(b.at)) {
-            let tie = ta == tb;
-            if ta <= tb {
-                merged.ts.push(ta);
-                merged.vs.push(a_vs[a.at]);
-                a.at += 1;
-                b.at += usize::from(tie);
-                ties += u64::from(tie);
-            } else {
-                merged.ts.push(tb);
-                merged.vs.push(b_vs[b.at]);
-                b.at += 1;
-            }
-        }
-    }
-    a.copy_to(a_end, merged);
-    b.copy_to(b_end, merged);
-    ties
-}
-
-/// Any number of cursors, by rank.
-fn step_until(bound: Option<i64>, open: &mut [FloatCursor], merged: &mut FloatSamples) -> u64 {
-    let mut ties = 0;
-    loop {
-        let mut first: Option<(i64, usize)> = None;
-        for (i, cursor) in open.iter().enumerate() {
-            if let Some(&t) = cursor.samples.ts.get(cursor.at) {
-                if first.is_none_or(|(earliest, _)| t < earliest) {
-                    first = Some((t, i));
-                }
-            }
-        }
-        let Some((t, winner)) = first.filter(|(t, _)| bound.is_none_or(|b| *t < b)) else {
-            return ties;
-        };
-        merged.ts.push(t);
-        merged.vs.push(open[winner].samples.vs[open[winner].at]);
-        for (i, cursor) in open.iter_mut().enumerate() {
-            if cursor.samples.ts.get(cursor.at) == Some(&t) {
-                cursor.at += 1;
-                ties += u64::from(i != winner);
-            }
-        }
-    }
-}
-
-/// Samples after which the merged ones go to the encoder: they still lie in the
-/// first-level cache then.
-const FLUSH_SAMPLES: usize = 1024;
-
-fn flush(scratch: &mut Scratch) -> Result<()> {
-    let Scratch {
-        merged,
-        encoder,
-        chunks,
-        ..
-    } = scratch;
-    encoder.push_floats(&merged.ts, &merged.vs, chunks)?;
-    merged.clear();
-    Ok(())
 }

@@ -11,25 +11,28 @@
 //! own that its worker fills; so whatever order the workers finish in, the sink
 //! sees the batches as they were made. Its bound is the back-pressure.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::ThreadPool;
 
-use super::batch::Batch;
+use super::MergeError;
+use super::batch::{Batch, Limits};
 use super::ledger::Ledger;
 use super::overlap::PieceError;
-use super::series::{SeriesMerge, SeriesSource};
+use super::series::{SeriesMerge, SeriesSource, SourceError};
 use super::sink::{Output, Sink};
 use super::source::{Segments, Source};
-use super::{MergeError, symbols, worker};
+use super::symbols;
+use super::worker::{self, Work};
 use crate::tsdb::Error;
 use crate::tsdb::index::Index;
 use crate::tsdb::meta::BlockStats;
 
 /// What a merge needs to know besides its sources.
 pub struct MergeOptions {
-    /// The cores.
+    /// The cores. The merge must not be called on one of its threads.
     pub pool: Arc<ThreadPool>,
     /// Range of the result, ms, end exclusive.
     pub range: (i64, i64),
@@ -54,8 +57,23 @@ pub struct Merged {
     pub chunk_max_size: u64,
 }
 
-/// A place for a finished batch.
-type Slot = Receiver<Result<Batch, (Batch, PieceError)>>;
+/// What else a merge can be told; tests do.
+#[derive(Clone, Copy)]
+pub(super) struct Tuning {
+    /// When batches are handed on.
+    pub limits: Limits,
+    /// What is done with each.
+    pub work: Work,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            work: worker::work,
+        }
+    }
+}
 
 /// Merges sources, in the order of their ranks, into an index and segments.
 ///
@@ -70,11 +88,28 @@ pub fn merge(
     options: &MergeOptions,
     output: Output,
 ) -> Result<Merged, MergeError> {
+    merge_with(sources, options, output, Tuning::default())
+}
+
+/// The same with other tuning.
+pub(super) fn merge_with(
+    sources: Vec<Source>,
+    options: &MergeOptions,
+    output: Output,
+    tuning: Tuning,
+) -> Result<Merged, MergeError> {
+    if options.pool.current_thread_index().is_some() {
+        // It would wait for work that waits for this thread.
+        let what = "a merge was started on a thread of the pool it uses";
+        return Err(Error::Misuse(what.to_owned()).into());
+    }
     let mut indexes = Vec::with_capacity(sources.len());
+    let mut names = Vec::with_capacity(sources.len());
     let mut rest = Vec::with_capacity(sources.len());
     for (i, source) in sources.into_iter().enumerate() {
         let index = Index::open(source.index).map_err(|e| MergeError::in_source(i, e))?;
         indexes.push(index);
+        names.push(source.name);
         let range = (source.min_time, source.max_time);
         rest.push((source.open_segment, range, source.tombstones));
     }
@@ -89,8 +124,10 @@ pub fn merge(
             SeriesSource::new(stream, mapped.map, Segments::new(open), range, tombstones)
         })
         .collect();
-    let series = SeriesMerge::new(streams, options.range)?;
-    run(series, &options.pool, &mut sink)?;
+    SeriesMerge::new(streams, options.range)
+        .map_err(Failure::Source)
+        .and_then(|series| run(series, &options.pool, &mut sink, tuning))
+        .map_err(|failure| failure.explain(&names, &mut sink))?;
     finish(sink)
 }
 
@@ -103,40 +140,94 @@ fn finish(sink: Sink) -> Result<Merged, MergeError> {
     Ok(merged)
 }
 
+/// Why the stages ended early.
+enum Failure {
+    /// A source could not be read.
+    Source(SourceError),
+    /// A chunk could not be merged.
+    Piece(Box<Batch>, PieceError),
+    /// The output could not be written, or a rule of ours was broken.
+    Other(Error),
+}
+
+impl Failure {
+    /// Something of ours panicked; its message went to the panic hook.
+    fn broken(what: &str) -> Self {
+        Self::Other(Error::Misuse(format!("{what} panicked")))
+    }
+
+    /// Names source, file, offset and series, as far as they are known.
+    fn explain(self, names: &[String], sink: &mut Sink) -> MergeError {
+        match self {
+            Self::Other(error) => error.into(),
+            Self::Source(SourceError {
+                source,
+                labels,
+                error,
+            }) => MergeError {
+                input: Some(source),
+                series: (!labels.is_empty()).then(|| sink.describe(&labels)),
+                error,
+            },
+            Self::Piece(batch, PieceError { input, error }) => {
+                let Some(chunk) = batch.inputs.get(input as usize) else {
+                    return error.into();
+                };
+                let source = chunk.source as usize;
+                let name = names.get(source).map_or("", String::as_str);
+                let series = batch.series.iter().find(|s| s.inputs.contains(&input));
+                MergeError {
+                    input: Some(source),
+                    series: series.map(|s| sink.describe(batch.labels_of(s))),
+                    error: chunk.locate(error, name),
+                }
+            }
+        }
+    }
+}
+
+/// A place for a finished batch.
+type Slot = Receiver<Result<Batch, Failure>>;
+
 /// Runs the stages until the sources end or something fails.
 fn run(
     mut series: SeriesMerge,
     pool: &ThreadPool,
     sink: &mut Sink,
-) -> Result<(), MergeError> {
+    tuning: Tuning,
+) -> Result<(), Failure> {
     // One batch in work per core, and as many again read or waiting.
     let (slots, filled) = sync_channel::<Slot>(2 * pool.current_num_threads());
     let idle = Idle::default();
     std::thread::scope(|scope| {
         let producer = std::thread::Builder::new()
             .name("merge-series".to_owned())
-            .spawn_scoped(scope, || produce(&mut series, pool, slots, &idle))
-            .map_err(|e| Error::Misuse(format!("cannot start a thread: {e}")))?;
+            .spawn_scoped(scope, || produce(&mut series, pool, slots, &idle, tuning))
+            .map_err(|e| Failure::Other(Error::Misuse(format!("cannot start a thread: {e}"))))?;
         let consumed = consume(filled, sink, &idle);
-        let produced = match producer.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
+        let produced = producer
+            .join()
+            .unwrap_or_else(|_| Err(Failure::broken("the thread that reads the sources")));
         // Of two errors the consumer's is the earlier one in series order.
         consumed.and(produced)
     })
 }
 
 /// Reads series into batches and hands them to the cores.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "dropping `slots` is what tells the consumer that this was all"
+)]
 fn produce(
     series: &mut SeriesMerge,
     pool: &ThreadPool,
     slots: SyncSender<Slot>,
     idle: &Idle,
-) -> Result<(), MergeError> {
+    tuning: Tuning,
+) -> Result<(), Failure> {
     loop {
         let mut batch = idle.take();
-        series.fill(&mut batch)?;
+        series.fill(&mut batch, tuning.limits).map_err(Failure::Source)?;
         if batch.series.is_empty() {
             return Ok(());
         }
@@ -146,27 +237,29 @@ fn produce(
             return Ok(());
         }
         pool.spawn(move || {
-            let result = worker::work(&mut batch);
             // Nobody waits for it once the consumer gave up.
-            let _ = done.send(match result {
-                Ok(()) => Ok(batch),
-                Err(error) => Err((batch, error)),
-            });
+            let _ = done.send(work_on(batch, tuning.work));
         });
     }
 }
 
+/// Works on a batch. A panic is an error here: in a pool without a handler it
+/// would end the process.
+fn work_on(mut batch: Batch, work: Work) -> Result<Batch, Failure> {
+    match catch_unwind(AssertUnwindSafe(|| work(&mut batch))) {
+        Ok(Ok(())) => Ok(batch),
+        Ok(Err(error)) => Err(Failure::Piece(Box::new(batch), error)),
+        Err(_) => Err(Failure::broken("work on a batch of series")),
+    }
+}
+
 /// Writes batches in the order in which they were made.
-fn consume(filled: Receiver<Slot>, sink: &mut Sink, idle: &Idle) -> Result<(), MergeError> {
+fn consume(filled: Receiver<Slot>, sink: &mut Sink, idle: &Idle) -> Result<(), Failure> {
     for slot in filled {
-        match slot.recv() {
-            Ok(Ok(batch)) => {
-                sink.write(&batch)?;
-                idle.give(batch);
-            }
-            Ok(Err((batch, error))) => return Err(blame(&batch, error, sink)),
-            Err(_) => return Err(Error::Misuse("a worker thread broke off".to_owned()).into()),
-        }
+        let gone = |_| Err(Failure::broken("a thread of the pool"));
+        let batch = slot.recv().unwrap_or_else(gone)?;
+        sink.write(&batch).map_err(Failure::Other)?;
+        idle.give(batch);
     }
     Ok(())
 }
@@ -188,18 +281,5 @@ impl Idle {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Batch>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Names source, file, offset and series of a chunk that could not be merged.
-fn blame(batch: &Batch, error: PieceError, sink: &mut Sink) -> MergeError {
-    let Some(input) = batch.inputs.get(error.input as usize) else {
-        return error.error.into();
-    };
-    let series = batch.series.iter().find(|s| s.inputs.contains(&error.input));
-    MergeError {
-        input: Some(input.source as usize),
-        series: series.map(|s| sink.describe(batch.labels_of(s))),
-        error: error.error.in_file(&input.file(), input.data_start()),
     }
 }

@@ -56,8 +56,11 @@ impl Sink {
         for (series, &end) in batch.series.iter().zip(&batch.output_ends) {
             let outputs = &batch.outputs[start..end as usize];
             start = end as usize;
-            if !outputs.is_empty() {
+            if outputs.is_empty() {
+                self.ledger.series_emptied += 1;
+            } else {
                 self.write_series(batch, batch.labels_of(series), outputs)?;
+                self.ledger.series_written += 1;
             }
         }
         self.ledger += batch.ledger;
@@ -75,9 +78,7 @@ impl Sink {
         for chunk in outputs {
             let framed = match chunk.data {
                 OutData::Input(i) => batch.inputs[i as usize].record.framed(),
-                OutData::Framed(start, len) => {
-                    &batch.framed[start as usize..start as usize + len as usize]
-                }
+                OutData::Framed(start, end) => &batch.framed[start..end],
             };
             let reference = self.chunks.append(ChunkInput::Framed(framed))?;
             self.metas.push(ChunkMeta {

@@ -11,7 +11,7 @@ pub type OpenSegment = Box<dyn FnMut(u32) -> Result<Box<dyn BlobReader>> + Send>
 
 /// One input block. Its place in the list handed to the merge is its rank.
 pub struct Source {
-    /// Name for messages, the ULID.
+    /// Name of its folder for messages, the ULID.
     pub name: String,
     /// Its index.
     pub index: Box<dyn BlobReader>,
@@ -53,12 +53,12 @@ impl Segments {
     }
 }
 
-/// Checks the chunks of a series entry against each other and against the
-/// range of the block `[min_time, max_time)`.
+/// Checks the labels of a series entry, its chunks against each other and
+/// against the range of the block `[min_time, max_time)`.
 ///
 /// The end itself is tolerated, as upstream does: old producers wrote it, and
 /// the merge cuts it off where the result ends there, too.
-pub(super) fn check_chunks(
+pub(super) fn check_series(
     series: &RawSeries,
     min_time: i64,
     max_time: i64,
@@ -69,6 +69,9 @@ pub(super) fn check_chunks(
             Corrupt::at(0, what).in_file(file, series.offset),
         ))
     };
+    if !series.labels.is_sorted_by(|a, b| a.0 < b.0) {
+        return fail("labels of the series do not ascend by name".to_owned());
+    }
     if series.chunks.is_empty() {
         return fail("series has no chunks".to_owned());
     }
@@ -76,21 +79,23 @@ pub(super) fn check_chunks(
     for chunk in &series.chunks {
         let (min, max) = (chunk.min_time, chunk.max_time);
         if min > max {
-            return fail(format!("chunk has first sample {min} after last {max}"));
+            return fail(format!("chunk begins at {min} ms, after its end at {max} ms"));
         }
         if min == max_time && max > max_time {
-            let what = "chunk starts where the block ends (prometheus issue 347)";
-            return fail(what.to_owned());
+            return fail(format!(
+                "chunk {min}..={max} ms begins where the block ends (prometheus issue 347)"
+            ));
         }
         if min < min_time || max > max_time {
             return fail(format!(
-                "chunk {min}..{max} lies outside of the block's range {min_time}..{max_time}"
+                "chunk {min}..={max} ms lies outside of the block's range {min_time}..{max_time}"
             ));
         }
         // The same chunk twice is harmless: the merge drops exact copies.
         if before.is_some_and(|b| min <= b.1 && b != (min, max)) {
+            let (b_min, b_max) = before.unwrap_or_default();
             return fail(format!(
-                "chunk {min}..{max} is out of order: it starts before the one before it ends"
+                "chunk {min}..={max} ms is out of order: it follows {b_min}..={b_max} ms"
             ));
         }
         before = Some((min, max));

@@ -11,7 +11,7 @@
 //! numbers compares strings.
 
 use super::heap::IndexHeap;
-use crate::tsdb::Result;
+use super::MergeError;
 use crate::tsdb::index::{Index, SymbolBuffer, SymbolRefs, SymbolStream};
 
 /// Where a symbol number of a source went: `map[old] = new`.
@@ -40,16 +40,17 @@ pub(super) struct MappedSource {
 /// Memory: the merged table, and 4 bytes for each symbol of each source.
 ///
 /// # Errors
-/// Damaged tables; a result of more than 4 GiB.
-pub(super) fn merge(indexes: Vec<Index>) -> Result<MergedSymbols> {
-    let mut streams = indexes
-        .into_iter()
-        .map(Index::into_symbols)
-        .collect::<Result<Vec<SymbolStream>>>()?;
+/// Damaged tables, with their source; a result of more than 4 GiB, without.
+pub(super) fn merge(indexes: Vec<Index>) -> Result<MergedSymbols, MergeError> {
+    let blame = |source: u32| move |error| MergeError::in_source(source as usize, error);
+    let mut streams = (0..)
+        .zip(indexes)
+        .map(|(i, index)| index.into_symbols().map_err(blame(i)))
+        .collect::<Result<Vec<SymbolStream>, _>>()?;
     let mut maps: Vec<SymbolMap> = vec![SymbolMap::new(); streams.len()];
     let mut heap = IndexHeap::default();
     for i in 0..streams.len() {
-        if streams[i].advance()? {
+        if streams[i].advance().map_err(blame(i as u32))? {
             heap.push(i as u32, less(&streams));
         }
     }
@@ -66,20 +67,20 @@ pub(super) fn merge(indexes: Vec<Index>) -> Result<MergedSymbols> {
         last.extend_from_slice(stream.current());
         number = Some(new);
         maps[top as usize].push(new);
-        if stream.advance()? {
+        if stream.advance().map_err(blame(top))? {
             heap.sink_top(less(&streams));
         } else {
             heap.drop_top(less(&streams));
         }
     }
-    let sources = streams
-        .into_iter()
+    let sources = (0..)
+        .zip(streams)
         .zip(maps)
-        .map(|(stream, map)| {
-            let (index, refs) = stream.finish()?;
+        .map(|((i, stream), map)| {
+            let (index, refs) = stream.finish().map_err(blame(i))?;
             Ok(MappedSource { index, refs, map })
         })
-        .collect::<Result<Vec<_>>>()?;
+        .collect::<Result<Vec<_>, MergeError>>()?;
     Ok(MergedSymbols { table, sources })
 }
 

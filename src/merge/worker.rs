@@ -29,9 +29,12 @@ pub(super) struct OutChunk {
 pub(super) enum OutData {
     /// Those of this input of the batch, unchanged.
     Input(u32),
-    /// This part of the batch's own buffer: offset and length in bytes.
-    Framed(u32, u32),
+    /// This part of the batch's own buffer: first byte, and the one behind.
+    Framed(usize, usize),
 }
+
+/// Work on a batch; tests put in one that fails.
+pub(super) type Work = fn(&mut Batch) -> Result<(), PieceError>;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -40,48 +43,59 @@ thread_local! {
 /// Fills the result half of the batch.
 pub(super) fn work(batch: &mut Batch) -> Result<(), PieceError> {
     SCRATCH.with_borrow_mut(|scratch| {
-        let series = std::mem::take(&mut batch.series);
-        let done = series.iter().try_for_each(|s| one_series(batch, s, scratch));
-        batch.series = series;
-        done
+        scratch.reset();
+        all_series(batch, scratch)
     })
 }
 
-fn one_series(
-    batch: &mut Batch,
-    series: &SeriesEntry,
-    scratch: &mut Scratch,
-) -> Result<(), PieceError> {
-    let range = series.inputs.start as usize..series.inputs.end as usize;
-    let inputs = &batch.inputs[range];
-    let mut cut = CutChunks::default();
-    let mut pieces = Vec::with_capacity(inputs.len());
-    for (input, chunk) in (series.inputs.start..).zip(inputs) {
-        let at = |error| PieceError { input, error };
-        let piece = checked(input, chunk, &mut batch.ledger).map_err(at)?;
-        match &chunk.cut {
-            None => pieces.push(piece),
-            Some(intervals) => cut.add(&piece, intervals, &mut batch.ledger).map_err(at)?,
-        }
-    }
-    cut.extend(&mut pieces);
+fn all_series(batch: &mut Batch, scratch: &mut Scratch) -> Result<(), PieceError> {
+    let inputs = batch.inputs.as_slice();
     let mut out = SeriesOut {
         chunks: &mut batch.outputs,
         framed: &mut batch.framed,
         ledger: &mut batch.ledger,
     };
-    overlap::merge_series(&mut pieces, scratch, &mut out)?;
-    batch.output_ends.push(batch.outputs.len() as u32);
+    // Used again from series to series.
+    let mut pieces = Vec::new();
+    for series in &batch.series {
+        one_series(inputs, series, &mut pieces, scratch, &mut out)?;
+        batch.output_ends.push(out.chunks.len() as u32);
+    }
     Ok(())
+}
+
+fn one_series<'a>(
+    inputs: &'a [InputChunk],
+    series: &SeriesEntry,
+    pieces: &mut Vec<Piece<'a>>,
+    scratch: &mut Scratch,
+    out: &mut SeriesOut<'_>,
+) -> Result<(), PieceError> {
+    let range = series.inputs.start as usize..series.inputs.end as usize;
+    let mut cut = CutChunks::default();
+    pieces.clear();
+    for (input, chunk) in (series.inputs.start..).zip(&inputs[range]) {
+        let at = |error| PieceError { input, error };
+        let piece = checked(input, chunk, out.ledger).map_err(at)?;
+        match &chunk.cut {
+            None => pieces.push(piece),
+            Some(intervals) => cut.add(&piece, intervals, out.ledger).map_err(at)?,
+        }
+    }
+    if cut.is_empty() {
+        return overlap::merge_series(pieces, scratch, out);
+    }
+    // Rare, and what was cut does not live as long as `pieces`.
+    let mut with_cut = pieces.clone();
+    cut.extend(&mut with_cut);
+    overlap::merge_series(&mut with_cut, scratch, out)
 }
 
 /// A piece whose CRC fits and whose encoding and sample count are known.
 fn checked<'a>(input: u32, chunk: &'a InputChunk, ledger: &mut Ledger) -> Result<Piece<'a>> {
-    // This offset counts from the start of the segment already.
-    chunk
-        .record
-        .verify()
-        .map_err(|corrupt| corrupt.in_file(&chunk.file(), 0))?;
+    // All errors here count from the start of the data.
+    let verified = chunk.record.verify();
+    verified.map_err(|corrupt| Corrupt::at(0, corrupt.what))?;
     let encoding = known_encoding(chunk.record.encoding())?;
     let data = chunk.record.data();
     let samples = chunkenc::num_samples(encoding, data)? as u32;
@@ -101,7 +115,9 @@ fn checked<'a>(input: u32, chunk: &'a InputChunk, ledger: &mut Ledger) -> Result
 
 fn known_encoding(byte: u8) -> Result<Encoding> {
     Encoding::from_byte(byte).ok_or_else(|| {
-        let what = format!("chunk encoding {byte} is not known to this version");
+        let what = format!(
+            "chunk encoding {byte} is not known to this version of lithify: use a newer one"
+        );
         Error::Corrupt(Corrupt::at(0, what))
     })
 }

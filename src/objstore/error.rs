@@ -462,3 +462,7 @@ fn status(text: &str) -> Option<u16> {
     let (_, rest) = text.split_once("status code: ")?;
     rest.get(..3)?.parse().ok()
 }
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;

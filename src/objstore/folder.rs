@@ -27,6 +27,7 @@ use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    UploadPart,
 };
 
 use super::error::Kind;
@@ -139,7 +140,9 @@ impl ObjectStore for FolderStore {
         opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         self.check(at).await?;
-        self.inner.put_multipart_opts(at, opts).await
+        let inner = self.inner.put_multipart_opts(at, opts).await?;
+        let (walk, at) = (Arc::clone(&self.walk), at.clone());
+        Ok(Box::new(FolderUpload { inner, walk, at }))
     }
 
     async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
@@ -202,6 +205,35 @@ impl ObjectStore for FolderStore {
     }
 }
 
+/// An upload that takes the directories made for it away when it is aborted.
+#[derive(Debug)]
+struct FolderUpload {
+    inner: Box<dyn MultipartUpload>,
+    walk: Arc<Walk>,
+    at: Path,
+}
+
+#[async_trait]
+impl MultipartUpload for FolderUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.inner.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.inner.complete().await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.inner.abort().await?;
+        let (walk, at) = (Arc::clone(&self.walk), self.at.clone());
+        off_thread(move || {
+            walk.prune(&at);
+            Ok(())
+        })
+        .await
+    }
+}
+
 /// The reading side: names to files and directories to listings.
 #[derive(Debug)]
 struct Walk {
@@ -249,6 +281,17 @@ impl Walk {
         }
     }
 
+    /// Removes the empty directories above a name.
+    fn prune(&self, name: &Path) {
+        let file = self.root.join(name.as_ref());
+        for dir in file.ancestors().skip(1) {
+            // The system refuses to remove a directory that is in use.
+            if dir == self.root || fs::remove_dir(dir).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Every file below `prefix`, in the order of the names.
     fn files(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
         let mut found = Vec::new();
@@ -273,12 +316,10 @@ impl Walk {
         for entry in self.entries(&self.root.join(prefix.as_ref()))? {
             match self.look(&entry, prefix)? {
                 Some(Item::File(meta)) => objects.push(meta),
-                Some(Item::Dir(below)) => {
-                    if self.holds_file(&entry.path())? {
-                        common_prefixes.push(below);
-                    }
+                Some(Item::Dir(below)) if self.holds_file(&entry.path())? => {
+                    common_prefixes.push(below);
                 }
-                None => {}
+                _ => {}
             }
         }
         objects.sort_unstable_by(|a, b| a.location.cmp(&b.location));

@@ -44,11 +44,9 @@ mod credentials;
 mod error;
 mod folder;
 mod reader;
+mod requests;
 mod s3;
 mod writer;
-
-#[cfg(test)]
-mod error_tests;
 
 pub use bucket::{Bucket, BucketKind, Object};
 pub use config::{BucketConfig, ConfigError, Provider};

@@ -91,21 +91,24 @@ fn client_options(config: &S3Config, scene: &Scene) -> Result<ClientOptions> {
     // 512 MiB does not meet below 18 MB/s. What counts is that bytes flow.
     let mut options = ClientOptions::new()
         .with_timeout_disabled()
-        .with_connect_timeout(config.connect_timeout)
+        .with_connect_timeout(config.http.connect_timeout)
         .with_allow_http(config.insecure)
-        .with_allow_invalid_certificates(config.insecure_skip_verify)
-        .with_pool_max_idle_per_host(config.idle_connections)
+        .with_allow_invalid_certificates(config.http.insecure_skip_verify)
+        .with_pool_max_idle_per_host(config.http.idle_connections)
         .with_user_agent(HeaderValue::from_static(concat!(
             "lithify/",
             env!("CARGO_PKG_VERSION")
         )));
-    if let Some(limit) = config.read_timeout {
+    if let Some(limit) = config.http.read_timeout {
         options = options.with_read_timeout(limit);
     }
     // "For ever" has no word in the library; a day is as good.
-    let idle = config.idle_timeout.unwrap_or(Duration::from_secs(86_400));
+    let idle = config
+        .http
+        .idle_timeout
+        .unwrap_or(Duration::from_secs(86_400));
     options = options.with_pool_idle_timeout(idle);
-    if let Some(file) = &config.ca_file {
+    if let Some(file) = &config.http.ca_file {
         let fail = |what: String| {
             scene.error(Kind::Tls, "", format!("ca_file {}: {what}", file.display()))
         };
@@ -127,10 +130,7 @@ async fn find_region(config: &S3Config, options: &ClientOptions) -> Option<Strin
     if config.region.is_some() {
         return config.region.clone();
     }
-    let Some(host) = AwsHost::parse(&config.endpoint) else {
-        return None;
-    };
-    match host.region {
+    match AwsHost::parse(&config.endpoint)?.region {
         Some(region) => Some(region),
         // Without an answer the request that follows says what is wrong.
         None => resolve_bucket_region(&config.bucket, options).await.ok(),

@@ -12,11 +12,13 @@
 //! - Memory is `part_size * (parts_in_flight + 1)`.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use super::Bucket;
 use super::error::{Error, Kind, Result};
@@ -31,6 +33,9 @@ const LARGEST_PUT: u64 = 5 << 30;
 const EQUAL_PARTS: usize = 5_000;
 /// Beyond, the size doubles after so many parts.
 const GROW_EVERY: usize = 1_000;
+
+/// How long parts may take to arrive once their upload is given up.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// How objects are cut for the upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -321,7 +326,7 @@ impl Parts {
     /// The next result; `None` when every task is over and none is left.
     fn next_done(&self) -> Option<Done> {
         loop {
-            let tick = std::time::Duration::from_millis(500);
+            let tick = Duration::from_millis(500);
             match self.done.1.recv_timeout(tick) {
                 Ok(done) => return Some(done),
                 Err(_) if self.tasks.iter().all(JoinHandle::is_finished) => {
@@ -348,10 +353,14 @@ impl Drop for Upload {
         };
         let (bucket, path) = (self.bucket.clone(), self.path.clone());
         self.bucket.in_background(async move {
-            // A part that arrives after the abort would stay, and cost, for ever.
-            for task in tasks {
-                task.abort();
-                drop(task.await);
+            // A part that arrives after the abort would stay, and cost, for
+            // ever: those on their way may arrive first, if they do soon.
+            let deadline = Instant::now() + GRACE;
+            for mut task in tasks {
+                if timeout_at(deadline, &mut task).await.is_err() {
+                    task.abort();
+                    drop(task.await);
+                }
             }
             if let Err(err) = upload.abort().await {
                 let error = bucket.scene().blame(path.as_ref(), &err);

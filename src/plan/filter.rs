@@ -131,7 +131,8 @@ fn strip(labels: &Labels, replica_labels: &[String]) -> Labels {
 /// duplicate of anything, and deletes it.
 fn duplicates(blocks: &[LiveBlock]) -> HashMap<Ulid, Ulid> {
     let mut streams: BTreeMap<(i64, &Labels), Vec<&LiveBlock>> = BTreeMap::new();
-    for block in blocks {
+    // A damaged block stands in for nothing, and what it holds is unknown.
+    for block in blocks.iter().filter(|b| b.view.damaged.is_none()) {
         let stream = (block.resolution(), block.labels.as_ref());
         streams.entry(stream).or_default().push(block);
     }

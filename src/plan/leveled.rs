@@ -26,9 +26,11 @@ pub struct Span {
     pub min_time: i64,
     /// End, ms, exclusive.
     pub max_time: i64,
-    /// A no-compact mark: never picked, but still counts for its window.
+    /// A no-compact mark, or damage: never picked, but still counts for its
+    /// window.
     pub no_compact: bool,
-    /// A compaction of the block failed in Prometheus: its window waits.
+    /// Its window waits: a compaction of the block failed in Prometheus, or it
+    /// is damaged and may be uploaded again.
     pub failed: bool,
     /// Deleted ranges not yet applied.
     pub tombstones: u64,
@@ -43,8 +45,8 @@ impl Span {
         Self {
             min_time: meta.min_time,
             max_time: meta.max_time,
-            no_compact: block.view.no_compact.is_some(),
-            failed: meta.compaction.failed,
+            no_compact: block.view.no_compact.is_some() || block.view.damaged.is_some(),
+            failed: meta.compaction.failed || block.view.damaged.is_some(),
             tombstones: meta.stats.num_tombstones,
             series: meta.stats.num_series,
         }

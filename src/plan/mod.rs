@@ -58,10 +58,15 @@ fn plan_group(group: &group::Group, settings: &Settings, plan: &mut Plan) {
         return;
     }
     let spans: Vec<leveled::Span> = group.blocks.iter().map(leveled::Span::of).collect();
-    let overlaps = leveled::has_overlap(&spans);
-    if overlaps && !settings.vertical {
-        plan.held.push(Held::overlap(group));
-        return;
+    if leveled::has_overlap(&spans) {
+        if group.resolution != 0 {
+            plan.held.push(Held::downsampled_overlap(group));
+            return;
+        }
+        if !settings.vertical {
+            plan.held.push(Held::overlap(group));
+            return;
+        }
     }
     let Some((picked, reason)) = leveled::next(&spans, &settings.ranges_ms) else {
         return;

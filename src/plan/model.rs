@@ -198,16 +198,32 @@ pub struct Held {
 
 impl Held {
     pub(super) fn overlap(group: &Group) -> Self {
+        Self::overlapping(
+            group,
+            "blocks of this stream overlap in time",
+            "give the label that tells the replicas apart with --deduplication.replica-label, \
+             or allow merging with --compact.enable-vertical-compaction",
+        )
+    }
+
+    /// Aggregates of different samples cannot be merged.
+    pub(super) fn downsampled_overlap(group: &Group) -> Self {
+        Self::overlapping(
+            group,
+            "downsampled blocks of this stream overlap in time and cannot be merged",
+            "keep all but one of them out of compactions with no-compact-mark.json, \
+             as thanos does by itself",
+        )
+    }
+
+    fn overlapping(group: &Group, what: &str, cure: &str) -> Self {
         let spans: Vec<_> = group.blocks.iter().map(super::leveled::Span::of).collect();
         let blocks = super::leveled::overlapping(&spans);
         Self {
             group: group.key,
             labels: Arc::new(group.labels.clone()),
-            what: format!("{} blocks of this stream overlap in time", blocks.len()),
-            cure: "give the label that tells the replicas apart with \
-                   --deduplication.replica-label, or allow merging with \
-                   --compact.enable-vertical-compaction"
-                .to_owned(),
+            what: format!("{} {what}", blocks.len()),
+            cure: cure.to_owned(),
             blocks: blocks.into_iter().map(|i| group.blocks[i].id()).collect(),
         }
     }

@@ -28,6 +28,7 @@ fn block(n: u64, from: i64, to: i64, replica: &str) -> BlockView {
     BlockView {
         meta: Arc::new(Meta::parse(ulid(n), json.as_bytes()).unwrap()),
         files: Arc::new(vec![ListedFile { path: "index".into(), size: 10 }]),
+        damaged: None,
         deletion: None,
         no_compact: None,
         no_downsample: None,
@@ -108,6 +109,29 @@ fn a_marked_overlapping_block_does_not_stop_its_stream() {
     let plan = plan(&view(blocks), &settings(false), NOW);
     assert!(plan.held.is_empty());
     assert!(plan.jobs.iter().all(|j| !sources(j).contains(&ulid(50))));
+}
+
+#[test]
+fn a_damaged_block_holds_its_window_and_covers_nothing() {
+    let mut blocks: Vec<_> = (0..9).map(|i| block(i, i as i64 * 2, i as i64 * 2 + 2, "a")).collect();
+    blocks[1].damaged = Some("index is missing".into());
+    // Were it whole, the damaged block would stand in for the first one.
+    edit(&mut blocks[1], |m| m.tsdb.compaction.sources = vec![ulid(0), ulid(1)]);
+    let plan = plan(&view(blocks), &settings(false), NOW);
+    assert!(plan.garbage.is_empty());
+    assert_eq!(plan.jobs.len(), 1);
+    assert_eq!(sources(&plan.jobs[0]), (4..8).map(ulid).collect::<Vec<_>>(), "the next window");
+}
+
+#[test]
+fn overlapping_downsampled_blocks_are_held() {
+    let mut blocks = vec![block(1, 0, 2, "a"), block(2, 0, 2, "b")];
+    for b in &mut blocks {
+        edit(b, |m| m.thanos.downsample.resolution = 300_000);
+    }
+    let plan = plan(&view(blocks), &settings(true), NOW);
+    assert!(plan.jobs.is_empty());
+    assert_eq!(plan.held[0].blocks, [ulid(1), ulid(2)]);
 }
 
 #[test]

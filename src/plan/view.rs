@@ -14,6 +14,8 @@ pub struct BlockView {
     pub meta: Arc<Meta>,
     /// Objects of the block as listed: path below its folder and bytes.
     pub files: Arc<Vec<ListedFile>>,
+    /// Why it can be no source, if its files are not as `meta.json` states.
+    pub damaged: Option<String>,
     /// Asked to be removed.
     pub deletion: Option<DeletionMark>,
     /// Kept out of compactions.
@@ -68,8 +70,8 @@ pub struct Problem {
 /// Everything one sync learned.
 #[derive(Debug, Clone, Default)]
 pub struct BucketView {
-    /// Usable blocks, ascending by ULID.
+    /// Blocks with a readable `meta.json`, ascending by ULID.
     pub blocks: Vec<BlockView>,
-    /// Folders that cannot be used, ascending by ULID.
+    /// What is wrong with folders, by ULID: unreadable ones, and damaged blocks.
     pub problems: Vec<Problem>,
 }

@@ -174,16 +174,49 @@ impl<'a> DecBuf<'a> {
     /// [`Corrupt`] when the bytes end inside it or it exceeds 64 bits.
     #[inline]
     pub fn uvarint64(&mut self) -> Result<u64, Corrupt> {
-        // Counts, deltas and the symbols of common names fit one byte.
-        if let [byte @ 0..=0x7f, rest @ ..] = self.rest {
-            self.rest = rest;
-            return Ok(u64::from(*byte));
-        }
-        self.long_uvarint()
+        let (value, len) = match self.short_uvarint() {
+            Some(found) => found,
+            None => self.long_uvarint()?,
+        };
+        self.skip(len);
+        Ok(value)
     }
 
-    #[inline]
-    fn long_uvarint(&mut self) -> Result<u64, Corrupt> {
+    /// An unsigned number that must fit 32 bits.
+    ///
+    /// # Errors
+    /// As [`Self::uvarint64`], and when the number is larger.
+    #[inline(always)] // left to itself the compiler calls it for every symbol of a series
+    pub fn uvarint32(&mut self) -> Result<u32, Corrupt> {
+        let (value, len) = match self.short_uvarint() {
+            Some(found) => found,
+            None => self.long_uvarint()?,
+        };
+        if value > u64::from(u32::MAX) {
+            return Err(self.too_wide(value));
+        }
+        self.skip(len);
+        Ok(value as u32)
+    }
+
+    /// Value and length of the uvarint that follows, if it ends within the
+    /// next 8 bytes and those exist.
+    #[inline(always)]
+    fn short_uvarint(&self) -> Option<(u64, usize)> {
+        // Lengths of neighbouring numbers vary, so a branch per byte would often
+        // be predicted wrong: the first byte that ends a number is sought in a word.
+        let word = u64::from_le_bytes(*self.rest.first_chunk()?);
+        let stops = !word & 0x8080_8080_8080_8080;
+        if stops == 0 {
+            return None;
+        }
+        let len = stops.trailing_zeros() as usize / 8 + 1;
+        // All bits up to the first stop bit.
+        Some((join_groups(word & (stops ^ (stops - 1))), len))
+    }
+
+    /// The same for long numbers and at the end of the bytes.
+    fn long_uvarint(&self) -> Result<(u64, usize), Corrupt> {
         let mut value = 0u64;
         for (i, &byte) in self.rest.iter().take(MAX_UVARINT_LEN).enumerate() {
             // Nine bytes carry 63 bits, so the tenth may only hold the last.
@@ -192,25 +225,15 @@ impl<'a> DecBuf<'a> {
             }
             value |= u64::from(byte & 0x7f) << (7 * i);
             if byte < 0x80 {
-                self.rest = self.rest.get(i + 1..).unwrap_or_default();
-                return Ok(value);
+                return Ok((value, i + 1));
             }
         }
         Err(self.corrupt("ends inside a varint"))
     }
 
-    /// An unsigned number that must fit 32 bits.
-    ///
-    /// # Errors
-    /// As [`Self::uvarint64`], and when the number is larger.
-    #[inline]
-    pub fn uvarint32(&mut self) -> Result<u32, Corrupt> {
-        let before = *self;
-        let value = self.uvarint64()?;
-        u32::try_from(value).map_err(|_| {
-            *self = before;
-            self.corrupt(format!("varint {value} exceeds 32 bits"))
-        })
+    #[inline(always)]
+    fn skip(&mut self, n: usize) {
+        self.rest = self.rest.get(n..).unwrap_or_default();
     }
 
     /// A signed number in zigzag form.
@@ -229,15 +252,18 @@ impl<'a> DecBuf<'a> {
     /// [`Corrupt`] when the length is damaged or exceeds what is left.
     #[inline]
     pub fn uvarint_bytes(&mut self) -> Result<&'a [u8], Corrupt> {
-        let before = *self;
-        let len = self.uvarint64()?;
-        match usize::try_from(len) {
-            Ok(len) if len <= self.rest.len() => self.bytes(len),
-            _ => {
-                let error = self.short(len);
-                *self = before;
-                Err(error)
+        let (len, prefix) = match self.short_uvarint() {
+            Some(found) => found,
+            None => self.long_uvarint()?,
+        };
+        let rest = self.rest.get(prefix..).unwrap_or_default();
+        let found = usize::try_from(len).ok();
+        match found.and_then(|len| rest.split_at_checked(len)) {
+            Some((bytes, rest)) => {
+                self.rest = rest;
+                Ok(bytes)
             }
+            None => Err(self.short(len)),
         }
     }
 
@@ -255,10 +281,24 @@ impl<'a> DecBuf<'a> {
     }
 
     #[cold]
+    fn too_wide(&self, value: u64) -> Corrupt {
+        self.corrupt(format!("varint {value} exceeds 32 bits"))
+    }
+
+    #[cold]
     fn short(&self, wanted: u64) -> Corrupt {
         let left = self.rest.len();
         self.corrupt(format!("{wanted} bytes should follow but {left} are left"))
     }
+}
+
+/// Joins the low 7 bits of each byte: neighbours pairwise, then pairs, then fours.
+#[inline(always)]
+fn join_groups(word: u64) -> u64 {
+    let x = word & 0x7f7f_7f7f_7f7f_7f7f;
+    let x = (x & 0x007f_007f_007f_007f) | (x & 0x7f00_7f00_7f00_7f00) >> 1;
+    let x = (x & 0x0000_3fff_0000_3fff) | (x & 0x3fff_0000_3fff_0000) >> 2;
+    (x & 0x0fff_ffff) | (x & 0x0fff_ffff_0000_0000) >> 4
 }
 
 /// Appends primitives to a buffer.
@@ -288,11 +328,20 @@ impl EncBuf for Vec<u8> {
 
     #[inline]
     fn put_uvarint(&mut self, value: u64) {
-        if value < 0x80 {
-            return self.push(value as u8);
+        // Fixed lengths become one store; see `DecBuf::uvarint64` for how common
+        // they are.
+        let group = |n: u32| (value >> (7 * n)) as u8;
+        match value {
+            0..0x80 => self.push(group(0)),
+            0x80..0x4000 => self.extend_from_slice(&[group(0) | 0x80, group(1)]),
+            0x4000..0x20_0000 => {
+                self.extend_from_slice(&[group(0) | 0x80, group(1) | 0x80, group(2)]);
+            }
+            _ => {
+                let (bytes, len) = uvarint(value);
+                self.extend_from_slice(bytes.get(..len).unwrap_or(&bytes));
+            }
         }
-        let (bytes, len) = uvarint(value);
-        self.extend_from_slice(bytes.get(..len).unwrap_or(&bytes));
     }
 
     #[inline]

@@ -93,7 +93,10 @@ impl Tombstones {
         };
         let ranges = dec.bytes(len)?;
         if dec.be32()? != crc32c(ranges) {
-            return Err(Corrupt::at(HEADER_LEN, "checksum of the tombstones differs"));
+            return Err(Corrupt::at(
+                HEADER_LEN,
+                "checksum of the tombstones differs",
+            ));
         }
         let mut all = Self::new();
         let mut dec = DecBuf::new(ranges);

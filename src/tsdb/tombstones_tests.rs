@@ -16,10 +16,12 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn smallest_files_have_these_bytes() {
     assert_eq!(hex(&Tombstones::new().encode()), "0130ba300100000000");
-    let mut one = Tombstones::new();
-    one.add(2, interval(1, 3));
-    assert_eq!(hex(&one.encode()), "0130ba3001020206f3e10c47");
-    assert_eq!(one.count(), 1);
+    // Both as Prometheus 0.309.1 writes them.
+    let mut two = Tombstones::new();
+    two.add(2, interval(1, 3));
+    two.add(2, interval(-1_000_000, -7));
+    assert_eq!(hex(&two.encode()), "0130ba300102ff887a0d0202061779cd07");
+    assert_eq!(two.count(), 2);
 }
 
 #[test]

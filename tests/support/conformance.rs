@@ -87,7 +87,10 @@ pub async fn put_get_head_delete(bucket: &Bucket) {
         assert_eq!((head.name.as_str(), head.size), (name, data.len() as u64));
     }
     bucket.put("basic/a", "second").await.expect("replace");
-    assert_eq!(bucket.get("basic/a").await.unwrap().expect("there"), "second");
+    assert_eq!(
+        bucket.get("basic/a").await.unwrap().expect("there"),
+        "second"
+    );
     bucket.delete("basic/a").await.expect("delete");
     assert_eq!(bucket.get("basic/a").await.unwrap(), None);
     bucket.delete("basic/empty").await.expect("delete");
@@ -125,7 +128,15 @@ pub async fn put_if_absent_writes_once(bucket: &Bucket) {
 
 pub async fn get_bounded_refuses_more(bucket: &Bucket) {
     bucket.put("bounded/meta", content(1000, 2)).await.unwrap();
-    assert_eq!(bucket.get_bounded("bounded/meta", 1000).await.unwrap().unwrap().len(), 1000);
+    assert_eq!(
+        bucket
+            .get_bounded("bounded/meta", 1000)
+            .await
+            .unwrap()
+            .unwrap()
+            .len(),
+        1000
+    );
     let err = bucket.get_bounded("bounded/meta", 999).await.unwrap_err();
     assert_eq!(err.kind, Kind::TooLarge);
     assert!(err.to_string().contains("bounded/meta"), "{err}");
@@ -133,16 +144,28 @@ pub async fn get_bounded_refuses_more(bucket: &Bucket) {
 }
 
 pub async fn list_sees_more_than_a_page(bucket: &Bucket) {
-    let wanted: Vec<String> = (0..1_205).map(|i| format!("pages/{:04}/meta.json", i)).collect();
+    let wanted: Vec<String> = (0..1_205)
+        .map(|i| format!("pages/{:04}/meta.json", i))
+        .collect();
     stream::iter(wanted.clone())
-        .for_each_concurrent(16, |name| async move { bucket.put(&name, "{}").await.unwrap() })
+        .for_each_concurrent(
+            16,
+            |name| async move { bucket.put(&name, "{}").await.unwrap() },
+        )
         .await;
     let before = bucket.counts().list.calls;
     assert_eq!(names(bucket, "pages").await, wanted);
-    assert_eq!(bucket.counts().list.calls - before, 2, "two pages are two requests");
+    assert_eq!(
+        bucket.counts().list.calls - before,
+        2,
+        "two pages are two requests"
+    );
     let dirs = bucket.list_dirs("pages").await.unwrap();
     assert_eq!(dirs.len(), 1_205);
-    assert_eq!((dirs[0].as_str(), dirs[1_204].as_str()), ("pages/0000", "pages/1204"));
+    assert_eq!(
+        (dirs[0].as_str(), dirs[1_204].as_str()),
+        ("pages/0000", "pages/1204")
+    );
     bucket.delete_many(&wanted, 16).await.unwrap();
     assert!(bucket.list("pages").await.unwrap().is_empty());
 }
@@ -153,7 +176,10 @@ pub async fn list_tells_size_time_and_etag(bucket: &Bucket) {
     let head = bucket.head("listed/a").await.unwrap().unwrap();
     assert_eq!((listed.name.as_str(), listed.size), ("listed/a", 123));
     // HTTP headers carry whole seconds, listings may carry more.
-    assert!((listed.modified_ms - head.modified_ms).abs() < 1000, "{listed:?} {head:?}");
+    assert!(
+        (listed.modified_ms - head.modified_ms).abs() < 1000,
+        "{listed:?} {head:?}"
+    );
     let year_2020_ms = 1_577_836_800_000;
     assert!(listed.modified_ms > year_2020_ms, "{listed:?}");
     if let Some(etag) = &listed.etag {
@@ -163,20 +189,47 @@ pub async fn list_tells_size_time_and_etag(bucket: &Bucket) {
 }
 
 pub async fn list_dirs_shows_one_level(bucket: &Bucket) {
-    let all = ["level/01A/meta.json", "level/01A/chunks/000001", "level/01B/index", "level/debug/x/y", "level/file"];
+    let all = [
+        "level/01A/meta.json",
+        "level/01A/chunks/000001",
+        "level/01B/index",
+        "level/debug/x/y",
+        "level/file",
+    ];
     for name in all {
         bucket.put(name, "x").await.unwrap();
     }
     let dirs = bucket.list_dirs("level").await.unwrap();
     assert_eq!(dirs, ["level/01A", "level/01B", "level/debug"]);
-    assert_eq!(bucket.list_dirs("level/01A").await.unwrap(), ["level/01A/chunks"]);
-    assert!(bucket.list_dirs("").await.unwrap().contains(&"level".to_owned()));
+    assert_eq!(
+        bucket.list_dirs("level/01A").await.unwrap(),
+        ["level/01A/chunks"]
+    );
+    assert!(
+        bucket
+            .list_dirs("")
+            .await
+            .unwrap()
+            .contains(&"level".to_owned())
+    );
     assert_eq!(bucket.list("level").await.unwrap().len(), all.len());
     // A directory ends with its last object, in a folder too.
-    bucket.delete_many(&["level/01A/meta.json", "level/01A/chunks/000001"], 1).await.unwrap();
-    assert_eq!(bucket.list_dirs("level").await.unwrap(), ["level/01B", "level/debug"]);
+    bucket
+        .delete_many(&["level/01A/meta.json", "level/01A/chunks/000001"], 1)
+        .await
+        .unwrap();
+    assert_eq!(
+        bucket.list_dirs("level").await.unwrap(),
+        ["level/01B", "level/debug"]
+    );
     bucket.delete_many(&all, 4).await.unwrap();
-    assert!(!bucket.list_dirs("").await.unwrap().contains(&"level".to_owned()));
+    assert!(
+        !bucket
+            .list_dirs("")
+            .await
+            .unwrap()
+            .contains(&"level".to_owned())
+    );
 }
 
 pub async fn similar_names_stay_apart(bucket: &Bucket) {
@@ -195,9 +248,33 @@ pub async fn similar_names_stay_apart(bucket: &Bucket) {
 
 pub async fn odd_names_survive(bucket: &Bucket) {
     let parts = [
-        "sp ace", "pl+us", "per%cent", "per%20cent", "hash#tag", "a=b&c=d", "quo'te", "t~ilde",
-        "co:lon", "comma,", "semi;", "at@", "dollar$", "(paren)", "star*", "dot.", ".hidden",
-        "한국어", "é", "🙂", "UPPER", "-dash", "ques?tion", "[bracket]", "<tag>", "a|b", "a\"b",
+        "sp ace",
+        "pl+us",
+        "per%cent",
+        "per%20cent",
+        "hash#tag",
+        "a=b&c=d",
+        "quo'te",
+        "t~ilde",
+        "co:lon",
+        "comma,",
+        "semi;",
+        "at@",
+        "dollar$",
+        "(paren)",
+        "star*",
+        "dot.",
+        ".hidden",
+        "한국어",
+        "é",
+        "🙂",
+        "UPPER",
+        "-dash",
+        "ques?tion",
+        "[bracket]",
+        "<tag>",
+        "a|b",
+        "a\"b",
     ];
     let mut wanted = BTreeSet::new();
     for part in parts {
@@ -211,14 +288,19 @@ pub async fn odd_names_survive(bucket: &Bucket) {
     assert_eq!(names(bucket, "odd").await, wanted);
     assert_eq!(bucket.list_dirs("odd").await.unwrap().len(), parts.len());
     for part in parts {
-        assert_eq!(names(bucket, &format!("odd/{part}")).await, [format!("odd/{part}/{part}")]);
+        assert_eq!(
+            names(bucket, &format!("odd/{part}")).await,
+            [format!("odd/{part}/{part}")]
+        );
     }
     bucket.delete_many(&wanted, 4).await.unwrap();
     assert!(bucket.list("odd").await.unwrap().is_empty());
 }
 
 pub async fn bad_names_are_refused(bucket: &Bucket) {
-    for name in ["bad//x", "bad/../x", "../x", "bad/./x", "bad/\n/x", "bad/\0"] {
+    for name in [
+        "bad//x", "bad/../x", "../x", "bad/./x", "bad/\n/x", "bad/\0",
+    ] {
         for result in [
             bucket.get(name).await.map(drop),
             bucket.put(name, "x").await,
@@ -288,7 +370,10 @@ pub async fn writer_of_any_size(bucket: &Bucket) {
         })
         .await;
         assert_eq!(written, size as u64);
-        assert!(bucket.get("sizes/x").await.unwrap().expect("there") == data, "{size}");
+        assert!(
+            bucket.get("sizes/x").await.unwrap().expect("there") == data,
+            "{size}"
+        );
     }
     bucket.delete("sizes/x").await.unwrap();
 }
@@ -309,7 +394,11 @@ pub async fn writer_dropped_leaves_nothing(bucket: &Bucket) {
     }
     bucket.settle().await;
     let after = bucket.counts();
-    assert_eq!(after.multipart.calls - before.multipart.calls, 2, "begun and aborted");
+    assert_eq!(
+        after.multipart.calls - before.multipart.calls,
+        2,
+        "begun and aborted"
+    );
     assert_eq!(bucket.get("dropped/x").await.unwrap(), None);
     assert!(bucket.list("dropped").await.unwrap().is_empty());
 }
@@ -322,10 +411,16 @@ pub async fn upload_file_copies(bucket: &Bucket) {
         part_size: 5 << 20,
         ..UploadSettings::default()
     });
-    let size = sending.upload_file(file.path(), "upload/index").await.expect("upload");
+    let size = sending
+        .upload_file(file.path(), "upload/index")
+        .await
+        .expect("upload");
     assert_eq!(size, data.len() as u64);
     assert!(bucket.get("upload/index").await.unwrap().expect("there") == data);
-    let err = bucket.upload_file("/no/such/file", "upload/y").await.unwrap_err();
+    let err = bucket
+        .upload_file("/no/such/file", "upload/y")
+        .await
+        .unwrap_err();
     assert_eq!(err.kind, Kind::Local);
     assert!(err.to_string().contains("/no/such/file"), "{err}");
     bucket.delete("upload/index").await.unwrap();
@@ -335,12 +430,23 @@ pub async fn upload_file_copies(bucket: &Bucket) {
 pub async fn reader_equals_content(bucket: &Bucket) {
     let data = Bytes::from(content(300_007, 8));
     bucket.put("reader/x", data.clone()).await.unwrap();
-    for (window, depth) in [(1 << 20, 4), (64 << 10, 3), (10_000, 1), (4096, 8), (777, 2)] {
+    for (window, depth) in [
+        (1 << 20, 4),
+        (64 << 10, 3),
+        (10_000, 1),
+        (4096, 8),
+        (777, 2),
+    ] {
         let (opened, data) = (bucket.clone(), data.clone());
         on_thread(move || {
             let ahead = ReadAhead { window, depth };
-            let mut reader = opened.open("reader/x", data.len() as u64, ahead).expect("open");
-            assert_eq!((reader.name(), reader.len()), ("reader/x", data.len() as u64));
+            let mut reader = opened
+                .open("reader/x", data.len() as u64, ahead)
+                .expect("open");
+            assert_eq!(
+                (reader.name(), reader.len()),
+                ("reader/x", data.len() as u64)
+            );
             read_sequentially(reader.as_mut(), &data);
             read_at_random(reader.as_mut(), &data, 40);
         })
@@ -359,7 +465,12 @@ fn read_sequentially(reader: &mut dyn BlobReader, data: &[u8]) {
         assert!(data[offset..].starts_with(&window), "at {offset}");
         offset += 1 + random.below(window.len() as u64) as usize;
     }
-    assert!(reader.window(data.len() as u64, 10).expect("end").is_empty());
+    assert!(
+        reader
+            .window(data.len() as u64, 10)
+            .expect("end")
+            .is_empty()
+    );
 }
 
 fn read_at_random(reader: &mut dyn BlobReader, data: &[u8], times: usize) {
@@ -373,7 +484,12 @@ fn read_at_random(reader: &mut dyn BlobReader, data: &[u8], times: usize) {
     }
     assert!(reader.exact(data.len() as u64 - 5, 6).is_err());
     assert!(reader.exact(u64::MAX, 1).is_err());
-    assert!(reader.window(u64::MAX, usize::MAX).expect("far out").is_empty());
+    assert!(
+        reader
+            .window(u64::MAX, usize::MAX)
+            .expect("far out")
+            .is_empty()
+    );
 }
 
 pub async fn reader_refuses_other_size(bucket: &Bucket) {
@@ -388,7 +504,10 @@ pub async fn reader_refuses_other_size(bucket: &Bucket) {
                     std::error::Error::source(&err).expect("cause").to_string()
                 }
             };
-            assert!(text.contains("reader/short") && text.contains("changed"), "{text}");
+            assert!(
+                text.contains("reader/short") && text.contains("changed"),
+                "{text}"
+            );
         }
     })
     .await;

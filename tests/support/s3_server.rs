@@ -31,7 +31,9 @@ impl S3Server {
         let mut builder = S3ServiceBuilder::new(files);
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let service = builder.build();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback port");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback port");
         let address = listener.local_addr().expect("address");
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -94,7 +96,9 @@ pub async fn open(yaml: &str) -> Bucket {
 
 /// Answers every request with the same bytes and hangs up; returns `host:port`.
 pub async fn recite(answer: Vec<u8>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback port");
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback port");
     let address = listener.local_addr().expect("address");
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {

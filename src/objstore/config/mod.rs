@@ -14,10 +14,9 @@
 
 mod duration;
 mod env;
+mod http;
 mod s3;
 mod secret;
-#[cfg(test)]
-mod tests;
 mod yaml;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +25,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 pub(crate) use env::{Lookup, process as process_env};
+pub use http::HttpConfig;
 pub use s3::{Keys, LookupStyle, S3Config, Sse};
 pub use secret::Secret;
 
@@ -254,3 +254,6 @@ fn clean_prefix(prefix: &str) -> Result<String, ConfigError> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

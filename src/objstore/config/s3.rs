@@ -3,25 +3,26 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use object_store::{Attribute, Attributes};
 use serde::Deserialize;
 
-use super::{ConfigError, Secret, duration};
+use super::http::{HttpConfig, HttpYaml};
+use super::{ConfigError, Secret};
 
 /// Repeats of a failed request, unless `max_retries` says otherwise.
 const RETRIES: usize = 10;
-/// Limit of one read from the connection.
-const READ_TIMEOUT: Duration = Duration::from_secs(120);
-/// Limit of TCP and TLS connect together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an unused connection is kept.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
-/// Unused connections that are kept.
-const IDLE_CONNECTIONS: usize = 100;
 /// S3's limits for one part.
 const PART_SIZES: std::ops::RangeInclusive<u64> = 5 << 20..=5 << 30;
+
+const SDK_AUTH_NOTE: &str = "config.aws_sdk_auth: reads environment, shared credentials file, \
+    web identity, container and instance roles; profiles with SSO, role_arn or \
+    credential_process are not followed";
+const MULTIPART_NOTE: &str = "config.disable_multipart: each object is held in memory until it \
+    is complete; remove the key if the store knows multipart uploads";
+const MD5_NOTE: &str = "config.send_content_md5: has no effect; the signature of every upload \
+    covers the SHA-256 of its body";
+const TRACE_NOTE: &str = "config.trace.enable: has no effect; use the log level debug";
 
 /// A checked S3 configuration.
 #[derive(Debug, Clone)]
@@ -52,20 +53,8 @@ pub struct S3Config {
     pub disable_multipart: bool,
     /// Repeats of a failed request.
     pub retries: usize,
-    /// Limit of TCP and TLS connect together.
-    pub connect_timeout: Duration,
-    /// Limit of one read from the connection; `None` waits for ever.
-    pub read_timeout: Option<Duration>,
-    /// How long an unused connection is kept; `None` keeps it for ever.
-    pub idle_timeout: Option<Duration>,
-    /// Unused connections that are kept.
-    pub idle_connections: usize,
-    /// Requests in flight at the same time; `None` for no limit.
-    pub max_connections: Option<usize>,
-    /// Trust any certificate.
-    pub insecure_skip_verify: bool,
-    /// Trust only the certificates in this PEM file.
-    pub ca_file: Option<PathBuf>,
+    /// How connections are made and kept.
+    pub http: HttpConfig,
     /// Accepted keys that do nothing here.
     pub notes: Vec<String>,
 }
@@ -146,31 +135,6 @@ struct SseYaml {
     encryption_key: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct HttpYaml {
-    idle_conn_timeout: Option<String>,
-    response_header_timeout: Option<String>,
-    insecure_skip_verify: Option<bool>,
-    tls_handshake_timeout: Option<String>,
-    expect_continue_timeout: Option<String>,
-    max_idle_conns: Option<i64>,
-    max_idle_conns_per_host: Option<i64>,
-    max_conns_per_host: Option<i64>,
-    tls_config: Option<TlsYaml>,
-    disable_compression: Option<bool>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct TlsYaml {
-    ca_file: Option<String>,
-    cert_file: Option<String>,
-    key_file: Option<String>,
-    server_name: Option<String>,
-    insecure_skip_verify: Option<bool>,
-}
-
 impl S3Config {
     /// Checks every key. The fields are taken apart without `..`, so that a
     /// key added to the struct cannot be forgotten here.
@@ -198,23 +162,21 @@ impl S3Config {
             sts_endpoint,
             max_retries,
         } = yaml;
-        let mut notes = Vec::new();
         refuse_old_protocols(signature_version2, list_objects_version)?;
-        let keys = check_keys(access_key, secret_key, session_token, aws_sdk_auth)?;
-        if aws_sdk_auth == Some(true) {
-            notes.push("config.aws_sdk_auth: reads environment, shared credentials file, web identity, container and instance roles; profiles with SSO, role_arn or credential_process are not followed".to_owned());
-        }
-        if trace.is_some_and(|trace| trace.enable == Some(true)) {
-            notes.push("config.trace.enable: has no effect; use the log level debug".to_owned());
-        }
-        if send_content_md5.is_some() {
-            notes.push("config.send_content_md5: has no effect; the signature of every upload covers the SHA-256 of its body".to_owned());
-        }
-        let disable_multipart = disable_multipart.unwrap_or(false);
-        if disable_multipart {
-            notes.push("config.disable_multipart: each object is held in memory until it is complete; remove the key if the store knows multipart uploads".to_owned());
-        }
-        let http = Http::check(http_config.unwrap_or_default(), &mut notes)?;
+        let mut notes = Vec::new();
+        let mut note = |given: bool, text: &str| {
+            if given {
+                notes.push(text.to_owned());
+            }
+        };
+        note(aws_sdk_auth == Some(true), SDK_AUTH_NOTE);
+        note(disable_multipart == Some(true), MULTIPART_NOTE);
+        note(send_content_md5.is_some(), MD5_NOTE);
+        note(
+            trace.is_some_and(|trace| trace.enable == Some(true)),
+            TRACE_NOTE,
+        );
+        let http = HttpConfig::check(http_config.unwrap_or_default(), &mut notes)?;
         Ok(Self {
             bucket: required("bucket", bucket)?,
             endpoint: check_endpoint(endpoint)?,
@@ -222,20 +184,14 @@ impl S3Config {
             region: region.filter(|region| !region.is_empty()),
             disable_dualstack: disable_dualstack.unwrap_or(false),
             lookup: check_lookup(bucket_lookup_type)?,
-            keys,
+            keys: check_keys(access_key, secret_key, session_token, aws_sdk_auth)?,
             sts_endpoint: sts_endpoint.filter(|url| !url.is_empty()),
             attributes: check_metadata(put_user_metadata.unwrap_or_default())?,
             sse: check_sse(sse_config.unwrap_or_default())?,
             part_size: check_part_size(part_size)?,
-            disable_multipart,
+            disable_multipart: disable_multipart.unwrap_or(false),
             retries: check_retries(max_retries)?,
-            connect_timeout: http.connect_timeout,
-            read_timeout: http.read_timeout,
-            idle_timeout: http.idle_timeout,
-            idle_connections: http.idle_connections,
-            max_connections: http.max_connections,
-            insecure_skip_verify: http.insecure_skip_verify,
-            ca_file: http.ca_file,
+            http,
             notes,
         })
     }
@@ -410,122 +366,4 @@ fn check_retries(attempts: Option<i64>) -> Result<usize, ConfigError> {
         Some(attempts) => usize::try_from(attempts - 1)
             .map_err(|_| ConfigError::invalid("max_retries", "must not be negative")),
     }
-}
-
-/// The checked `http_config`.
-struct Http {
-    connect_timeout: Duration,
-    read_timeout: Option<Duration>,
-    idle_timeout: Option<Duration>,
-    idle_connections: usize,
-    max_connections: Option<usize>,
-    insecure_skip_verify: bool,
-    ca_file: Option<PathBuf>,
-}
-
-impl Http {
-    fn check(yaml: HttpYaml, notes: &mut Vec<String>) -> Result<Self, ConfigError> {
-        let HttpYaml {
-            idle_conn_timeout,
-            response_header_timeout,
-            insecure_skip_verify,
-            tls_handshake_timeout,
-            expect_continue_timeout,
-            max_idle_conns,
-            max_idle_conns_per_host,
-            max_conns_per_host,
-            tls_config,
-            disable_compression,
-        } = yaml;
-        let connect = time(
-            "tls_handshake_timeout",
-            tls_handshake_timeout,
-            CONNECT_TIMEOUT,
-        )?;
-        time(
-            "expect_continue_timeout",
-            expect_continue_timeout,
-            Duration::ZERO,
-        )?;
-        // One bucket is one host: the limit per host says it all. Nothing we
-        // send asks for compression or waits for "continue".
-        number("max_idle_conns", max_idle_conns)?;
-        if disable_compression == Some(false) {
-            notes.push("config.http_config.disable_compression: has no effect; compression is never asked for".to_owned());
-        }
-        let ca_file = check_tls(tls_config.unwrap_or_default(), notes)?;
-        Ok(Self {
-            connect_timeout: connect.unwrap_or(CONNECT_TIMEOUT),
-            read_timeout: time(
-                "response_header_timeout",
-                response_header_timeout,
-                READ_TIMEOUT,
-            )?,
-            idle_timeout: time("idle_conn_timeout", idle_conn_timeout, IDLE_TIMEOUT)?,
-            idle_connections: number("max_idle_conns_per_host", max_idle_conns_per_host)?
-                .unwrap_or(IDLE_CONNECTIONS),
-            max_connections: number("max_conns_per_host", max_conns_per_host)?,
-            insecure_skip_verify: insecure_skip_verify.unwrap_or(false),
-            ca_file,
-        })
-    }
-}
-
-/// A duration; `None` for 0, which means "no limit".
-fn time(
-    key: &str,
-    text: Option<String>,
-    default: Duration,
-) -> Result<Option<Duration>, ConfigError> {
-    let value = match text {
-        None => default,
-        Some(text) => duration::parse(&text).ok_or_else(|| {
-            let what = "is not a duration such as 90s or 1m30s";
-            ConfigError::invalid(&format!("http_config.{key}"), what)
-        })?,
-    };
-    Ok(Some(value).filter(|value| !value.is_zero()))
-}
-
-/// A count; `None` when not given or 0.
-fn number(key: &str, value: Option<i64>) -> Result<Option<usize>, ConfigError> {
-    match usize::try_from(value.unwrap_or(0)) {
-        Ok(value) => Ok(Some(value).filter(|value| *value > 0)),
-        Err(_) => {
-            let key = format!("http_config.{key}");
-            Err(ConfigError::invalid(&key, "must not be negative"))
-        }
-    }
-}
-
-fn check_tls(yaml: TlsYaml, notes: &mut Vec<String>) -> Result<Option<PathBuf>, ConfigError> {
-    let TlsYaml {
-        ca_file,
-        cert_file,
-        key_file,
-        server_name,
-        insecure_skip_verify,
-    } = yaml;
-    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    let client = "client certificates are not supported; use access keys";
-    for (key, value, reason) in [
-        ("cert_file", &cert_file, client),
-        ("key_file", &key_file, client),
-        (
-            "server_name",
-            &server_name,
-            "checking another name than the endpoint's is not supported; use that name as endpoint",
-        ),
-    ] {
-        if given(value) {
-            return Err(ConfigError::refused(
-                &format!("http_config.tls_config.{key}"),
-                reason,
-            ));
-        }
-    }
-    if insecure_skip_verify == Some(true) {
-        notes.push("config.http_config.tls_config.insecure_skip_verify: has no effect, as in Thanos; the key of the same name directly in http_config counts".to_owned());
-    }
-    Ok(ca_file.filter(|file| !file.is_empty()).map(PathBuf::from))
 }

@@ -74,6 +74,15 @@ impl Slot {
     fn end(&self) -> u64 {
         self.start + self.len as u64
     }
+
+    /// The bytes from `offset` on, if they are here and reach to `end`.
+    fn share(&self, offset: u64, end: u64) -> Option<Bytes> {
+        let State::Here(data) = &self.state else {
+            return None;
+        };
+        let skip = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        (offset < end && end <= self.end() && skip < data.len()).then(|| data.slice(skip..))
+    }
 }
 
 impl AheadReader {
@@ -105,6 +114,10 @@ impl AheadReader {
             return Ok(Bytes::new());
         }
         let end = end_of(offset, min_len, size);
+        // The usual case, and the only one that small steps pay for.
+        if let Some(data) = self.queue.front().and_then(|slot| slot.share(offset, end)) {
+            return Ok(data);
+        }
         let held = self.bridge.as_ref().and_then(|bridge| bridge.from(offset));
         let enough = |data: &Bytes| offset + data.len() as u64 >= end;
         if let Some(data) = held.clone().filter(enough) {

@@ -26,8 +26,6 @@
 mod ahead;
 mod file;
 mod pool;
-#[cfg(test)]
-mod tests;
 
 use bytes::Bytes;
 
@@ -91,3 +89,6 @@ fn copy_end(offset: u64, end: u64, window: usize, size: u64) -> u64 {
     let more = (end - offset).min(window as u64);
     end.saturating_add(more).min(size)
 }
+
+#[cfg(test)]
+mod tests;

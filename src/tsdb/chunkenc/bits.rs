@@ -4,56 +4,116 @@
 //! with one unaligned 8-byte load, without a branch that depends on the data:
 //!
 //! ```text
-//!  data   .. | byte next-1 | byte next | byte next+1 | ..
-//!                          '-- 8 bytes, shifted right by `have` --.
-//!  buf    [ unread: `have` bits | first bits of byte `next` ..... ]
-//!          ^ bit 63                                          bit 0 ^
+//!  rest   | byte 0 | byte 1 | byte 2 | ..
+//!         '-- 8 bytes, shifted right by `have` --.
+//!  buf    [ unread: `have` bits | first bits of byte 0 .. ]
+//!          ^ bit 63                                 bit 0 ^
 //! ```
 //!
-//! Bits below `have` may already show the start of byte `next`; the next refill
-//! ORs the same bits into the same place, so they do no harm.
+//! Bits below `have` may already show the start of `rest`; the next refill ORs
+//! the same bits into the same place, so they do no harm.
 //!
 //! Past the end of the data the reader delivers zeros and counts on. Decoders
-//! ask [`BitReader::overrun`] once per sample instead of once per field: that
-//! keeps error paths out of the hot loops, and the work is bounded because the
-//! number of samples is.
+//! ask [`BitReader::overrun`] once per sample or chunk instead of once per
+//! field: that keeps error paths out of the hot loops, and the work is bounded
+//! because the number of samples is.
 
 /// Fewest bits that are in the buffer after [`BitReader::refill`].
 pub(super) const REFILLED: u32 = 56;
 
+/// Bytes ahead that make a reader roomy: three refills of 8.
+const ROOMY: usize = 24;
+
+/// Length of the copy that [`BitReader::padded`] makes: less than [`ROOMY`]
+/// bytes of data and as many more as their samples may need.
+pub(super) const PADDED: usize = 64;
+
 /// Reads bits from borrowed bytes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct BitReader<'a> {
-    data: &'a [u8],
-    /// The byte that the next refill starts at; may lie past the end.
-    next: usize,
+    /// The bytes that the next refill starts at.
+    rest: &'a [u8],
     /// Unread bits, the first one on top.
     buf: u64,
-    /// How many bits of `buf` count as read from `data`.
+    /// How many bits of `buf` count as read.
     have: u32,
+    /// Zero bytes that are no data: at the end of `rest` or already read.
+    zeros: usize,
+    /// Where the data ends, bytes from its start.
+    end: usize,
 }
 
 impl<'a> BitReader<'a> {
     /// A reader that starts at byte `start`.
     pub(super) fn new(data: &'a [u8], start: usize) -> Self {
         Self {
-            data,
-            next: start,
+            rest: data.get(start..).unwrap_or_default(),
             buf: 0,
             have: 0,
+            zeros: 0,
+            end: data.len(),
+        }
+    }
+
+    /// True if three calls of [`Self::refill_roomy`] will find what they need.
+    #[inline(always)]
+    pub(super) fn is_roomy(&self) -> bool {
+        self.rest.len() >= ROOMY
+    }
+
+    /// The same reader in a copy of its last bytes, followed by zeros. To be
+    /// called on one that is not roomy.
+    pub(super) fn padded<'b>(&self, copy: &'b mut [u8; PADDED]) -> BitReader<'b> {
+        copy.fill(0);
+        for (to, from) in copy.iter_mut().zip(self.rest) {
+            *to = *from;
+        }
+        BitReader {
+            rest: copy,
+            buf: self.buf,
+            have: self.have,
+            zeros: self.zeros + PADDED.saturating_sub(self.rest.len()),
+            end: self.end,
         }
     }
 
     /// Tops the buffer up to at least [`REFILLED`] bits.
     #[inline(always)]
     pub(super) fn refill(&mut self) {
-        let word = match self.data.get(self.next..).and_then(<[u8]>::first_chunk) {
-            Some(bytes) => u64::from_be_bytes(*bytes),
-            None => tail_word(self.data, self.next),
-        };
-        self.buf |= word >> self.have;
-        self.next += ((63 - self.have) >> 3) as usize;
+        if self.rest.len() >= 8 {
+            self.refill_roomy();
+        } else {
+            *self = self.refill_at_end();
+        }
+    }
+
+    /// The same where 8 bytes are known to follow; does nothing otherwise.
+    #[inline(always)]
+    pub(super) fn refill_roomy(&mut self) {
+        if let Some(bytes) = self.rest.first_chunk() {
+            self.buf |= u64::from_be_bytes(*bytes) >> self.have;
+            // The mask changes nothing, but shows that `rest` is long enough.
+            let used = ((63 - self.have) >> 3) & 7;
+            self.rest = self.rest.get(used as usize..).unwrap_or_default();
+            self.have |= REFILLED;
+        }
+    }
+
+    /// The same for the last 7 bytes. By value, like all that is not inlined,
+    /// so that a reader in a hot loop can stay in registers.
+    #[cold]
+    #[inline(never)]
+    fn refill_at_end(mut self) -> Self {
+        let mut bytes = [0; 8];
+        for (to, from) in bytes.iter_mut().zip(self.rest) {
+            *to = *from;
+        }
+        self.buf |= u64::from_be_bytes(bytes) >> self.have;
+        let used = ((63 - self.have) >> 3) as usize;
+        self.zeros += used.saturating_sub(self.rest.len());
+        self.rest = self.rest.get(used..).unwrap_or_default();
         self.have |= REFILLED;
+        self
     }
 
     /// The buffer: unread bits from the top, at least [`Self::buffered`] valid.
@@ -89,7 +149,9 @@ impl<'a> BitReader<'a> {
     #[inline(always)]
     pub(super) fn read(&mut self, n: u32) -> u64 {
         if n > REFILLED {
-            return self.read_wide(n);
+            let (after, value) = self.read_wide(n);
+            *self = after;
+            return value;
         }
         if n > self.have {
             self.refill();
@@ -97,12 +159,15 @@ impl<'a> BitReader<'a> {
         self.take(n)
     }
 
+    /// By value, so that a reader in a hot loop can stay in registers.
+    #[cold]
     #[inline(never)]
-    fn read_wide(&mut self, n: u32) -> u64 {
+    fn read_wide(mut self, n: u32) -> (Self, u64) {
         self.refill();
         let high = self.take(32);
         self.refill();
-        (high << (n - 32)) | self.take(n - 32)
+        let low = self.take(n - 32);
+        (self, (high << (n - 32)) | low)
     }
 
     /// Reads an unsigned varint of 7 bits per byte, whether the stream stands
@@ -128,83 +193,128 @@ impl<'a> BitReader<'a> {
         Some((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
     }
 
+    /// Bits that are buffered or follow, zeros included.
+    fn ahead(&self) -> usize {
+        self.rest.len() * 8 + self.have as usize
+    }
+
     /// True once bits past the end were consumed.
     #[inline(always)]
     pub(super) fn overrun(&self) -> bool {
-        // One byte of buffer more or less matters here, so count in bits.
-        self.next * 8 > self.data.len() * 8 + self.have as usize
+        self.zeros * 8 > self.ahead()
     }
 
     /// Bits between the read position and the end, 0 after an overrun.
     pub(super) fn remaining_bits(&self) -> usize {
-        (self.data.len() * 8 + self.have as usize).saturating_sub(self.next * 8)
+        self.ahead().saturating_sub(self.zeros * 8)
     }
 
     /// Byte offset of the read position, for messages.
     pub(super) fn byte_offset(&self) -> usize {
-        (self.next - (self.have as usize).div_ceil(8)).min(self.data.len())
+        self.end - self.remaining_bits().div_ceil(8)
     }
 }
 
-/// The word at `start` where fewer than 8 bytes are left, zeros behind.
-#[cold]
-#[inline(never)]
-fn tail_word(data: &[u8], start: usize) -> u64 {
-    let rest = data.get(start..).unwrap_or_default();
-    let mut word = [0u8; 8];
-    for (to, from) in word.iter_mut().zip(rest) {
-        *to = *from;
-    }
-    u64::from_be_bytes(word)
-}
-
-/// Appends bits to a reusable buffer.
+/// A stream of bits in a reusable buffer.
 ///
-/// `buf` is kept longer than the stream, so that every [`BitWriter::put`] is one
-/// 8-byte store at `len`; what lies behind the stream is scratch.
+/// Bits are put through a [`BitRun`], for which room is made beforehand: that
+/// leaves a put without a call, and the state of a run in registers.
 #[derive(Debug, Clone, Default)]
 pub struct BitWriter {
+    /// Longer than the stream; what lies behind the stream is scratch.
     buf: Vec<u8>,
+    end: End,
+}
+
+/// Where a stream of bits ends.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct End {
     /// Complete bytes written.
     len: usize,
-    /// The bits behind them, from the top; fewer than 8.
+    /// The last bits written, from the bottom; those of complete bytes too.
     acc: u64,
+    /// How many of them are not in a complete byte; fewer than 8.
     used: u32,
 }
 
 impl BitWriter {
     /// Starts over with `header` zero bytes and keeps the memory.
     pub(super) fn restart(&mut self, header: usize) {
-        self.len = header;
-        self.acc = 0;
-        self.used = 0;
-        if self.buf.len() < header + 8 {
-            self.buf.resize(header + 256, 0);
+        if self.buf.len() < header {
+            self.buf.resize(header, 0);
         }
         if let Some(head) = self.buf.get_mut(..header) {
             head.fill(0);
         }
+        self.end = End {
+            len: header,
+            ..End::default()
+        };
     }
 
+    /// Continues the stream with at most `bits` bits. To be ended by
+    /// [`Self::resume`].
+    #[inline]
+    pub(super) fn run(&mut self, bits: usize) -> BitRun<'_> {
+        // Each put stores a whole word.
+        let room = self.end.len + bits / 8 + 16;
+        if self.buf.len() < room {
+            self.buf.resize(room * 2, 0);
+        }
+        let rest = self.buf.get_mut(self.end.len..).unwrap_or_default();
+        BitRun {
+            room: rest.len(),
+            rest,
+            end: self.end,
+        }
+    }
+
+    /// Takes over the end of a run.
+    #[inline]
+    pub(super) fn resume(&mut self, end: End) {
+        debug_assert!(end.len + 8 <= self.buf.len(), "run without room");
+        self.end = end;
+    }
+
+    /// The header bytes, to be filled in when the chunk is finished.
+    pub(super) fn header_mut<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        self.buf.first_chunk_mut()
+    }
+
+    /// Everything written, the last byte padded with zeros.
+    pub(super) fn bytes(&self) -> &[u8] {
+        let end = self.end.len + usize::from(self.end.used > 0);
+        self.buf.get(..end).unwrap_or_default()
+    }
+}
+
+/// A piece of a bit stream being written.
+#[derive(Debug)]
+pub struct BitRun<'a> {
+    /// What follows the complete bytes.
+    rest: &'a mut [u8],
+    /// Length of `rest` at the start of the run.
+    room: usize,
+    /// The end of the stream; its `len` is that at the start of the run.
+    end: End,
+}
+
+impl BitRun<'_> {
     /// Appends the low `n` bits of `value`, `1 <= n <= 56`; the bits above must
     /// be zero.
     #[inline(always)]
     pub(super) fn put(&mut self, value: u64, n: u32) {
         debug_assert!((1..=56).contains(&n) && value >> n == 0);
-        self.acc |= value << (64 - self.used - n);
-        let word = self.acc.to_be_bytes();
-        match self
-            .buf
-            .get_mut(self.len..)
-            .and_then(<[u8]>::first_chunk_mut)
-        {
-            Some(slot) => *slot = word,
-            None => self.grow_and_store(word),
+        let end = &mut self.end;
+        end.acc = (end.acc << n) | value;
+        let bits = end.used + n;
+        end.used = bits & 7;
+        let rest = std::mem::take(&mut self.rest);
+        debug_assert!(rest.len() >= 8, "run without room");
+        if let Some(slot) = rest.first_chunk_mut() {
+            *slot = (end.acc << (64 - bits)).to_be_bytes();
+            self.rest = rest.get_mut((bits >> 3 & 7) as usize..).unwrap_or_default();
         }
-        let bits = self.used + n;
-        self.len += (bits >> 3) as usize;
-        self.acc <<= bits & !7;
-        self.used = bits & 7;
     }
 
     /// Appends the low `n` bits of `value`, `1 <= n <= 64`.
@@ -218,7 +328,7 @@ impl BitWriter {
         }
     }
 
-    /// Appends an unsigned varint of 7 bits per byte.
+    /// Appends an unsigned varint of 7 bits per byte, 80 bits at most.
     pub(super) fn put_uvarint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.put((value & 0x7f) | 0x80, 8);
@@ -232,27 +342,12 @@ impl BitWriter {
         self.put_uvarint(((value << 1) ^ (value >> 63)).cast_unsigned());
     }
 
-    #[cold]
-    #[inline(never)]
-    fn grow_and_store(&mut self, word: [u8; 8]) {
-        self.buf.resize((self.len + 8) * 2, 0);
-        if let Some(slot) = self
-            .buf
-            .get_mut(self.len..)
-            .and_then(<[u8]>::first_chunk_mut)
-        {
-            *slot = word;
+    /// Where the run ends, for [`BitWriter::resume`].
+    #[inline(always)]
+    pub(super) fn end(self) -> End {
+        End {
+            len: self.end.len + self.room - self.rest.len(),
+            ..self.end
         }
-    }
-
-    /// The header bytes, to be filled in when the chunk is finished.
-    pub(super) fn header_mut<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
-        self.buf.first_chunk_mut()
-    }
-
-    /// Everything written, the last byte padded with zeros.
-    pub(super) fn bytes(&self) -> &[u8] {
-        let end = self.len + usize::from(self.used > 0);
-        self.buf.get(..end).unwrap_or_default()
     }
 }

@@ -40,17 +40,18 @@ impl FloatSamples {
     }
 
     /// Makes room for `total` samples that `data` is said to hold, has them
-    /// filled in, and takes all back when that fails.
+    /// filled in, and takes all back when that fails, which comes with the byte
+    /// offset.
     pub(super) fn append<R>(
         &mut self,
         data: &[u8],
         total: usize,
-        fill: impl FnOnce(&mut [i64], &mut [f64]) -> Result<R, Fault>,
-    ) -> Result<R, Fault> {
+        fill: impl FnOnce(&mut [i64], &mut [f64]) -> Result<R, (Fault, usize)>,
+    ) -> Result<R, (Fault, usize)> {
         // A sample takes at least one bit, so a count beyond that is a lie and
         // gets no memory.
         if total > data.len() * 8 {
-            return Err(Fault::TooShort);
+            return Err((Fault::TooShort, data.len()));
         }
         let start = self.ts.len();
         self.ts.resize(start + total, 0);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::histogram::Flavour;
+use super::histogram_tests::assert_same;
 use super::xor_tests::hex;
 use super::{
     AggrChunk, CounterReset, DecodeScratch, Decoded, EncodedChunks, Encoding, FloatHistogram,
@@ -160,62 +161,6 @@ fn series_become_the_chunks_of_prometheus() {
     }
 }
 
-/// The counts of all buckets that are not empty, by number.
-fn counts<F: Flavour>(spans: &[Span], buckets: &[F::Bucket]) -> Vec<(i64, F::Bucket)> {
-    use super::histogram::Bucket as _;
-    let (mut number, mut count) = (0i64, F::Bucket::default());
-    let mut stored = buckets.iter();
-    let mut out = Vec::new();
-    for span in spans {
-        number += i64::from(span.offset);
-        for _ in 0..span.length {
-            count = stored.next().unwrap().absolute(count);
-            if count != F::Bucket::default() {
-                out.push((number, count));
-            }
-            number += 1;
-        }
-    }
-    assert!(stored.next().is_none());
-    out
-}
-
-/// Equal but for empty buckets and for the hint, which a chunk does not keep.
-fn assert_same<F: Flavour>(
-    read: &super::histogram::HistogramOf<F>,
-    written: &super::histogram::HistogramOf<F>,
-    name: &str,
-) {
-    assert_eq!(read.sum.to_bits(), written.sum.to_bits(), "{name}");
-    if written.is_stale() {
-        assert!(read.positive_buckets.is_empty() && read.negative_buckets.is_empty());
-        return;
-    }
-    assert_eq!(
-        (read.count, read.zero_count),
-        (written.count, written.zero_count),
-        "{name}"
-    );
-    assert_eq!(read.schema, written.schema, "{name}");
-    assert_eq!(read.zero_threshold, written.zero_threshold, "{name}");
-    assert_eq!(read.custom_values, written.custom_values, "{name}");
-    assert_eq!(
-        counts::<F>(&read.positive_spans, &read.positive_buckets),
-        counts::<F>(&written.positive_spans, &written.positive_buckets),
-        "{name}"
-    );
-    assert_eq!(
-        counts::<F>(&read.negative_spans, &read.negative_buckets),
-        counts::<F>(&written.negative_spans, &written.negative_buckets),
-        "{name}"
-    );
-    assert_eq!(
-        read.counter_reset == CounterReset::Gauge,
-        written.counter_reset == CounterReset::Gauge,
-        "{name}"
-    );
-}
-
 #[test]
 fn chunks_of_prometheus_give_the_samples_back() {
     let mut floats = FloatSamples::default();
@@ -248,7 +193,7 @@ fn chunks_of_prometheus_give_the_samples_back() {
                     _ => panic!("{name}: {:?}", decoded.kind()),
                 };
                 assert_eq!(read, *t, "{name}");
-                assert_eq!(i + 1 == total, t == max && i + 1 == total, "{name}");
+                assert!(i + 1 < total || t == max, "{name}");
             }
             assert_eq!(decoded.kind() == Kind::Float, !floats.is_empty());
             scratch.recycle(decoded);

@@ -38,6 +38,7 @@
 
 mod aggr;
 mod bits;
+mod block;
 mod decode;
 mod floats;
 mod histogram;
@@ -214,6 +215,8 @@ mod garbage_tests;
 mod golden_tests;
 #[cfg(test)]
 mod histogram_tests;
+#[cfg(test)]
+mod layout_tests;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

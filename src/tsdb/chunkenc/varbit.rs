@@ -16,7 +16,7 @@
 //! A signed payload of `n` bits is two's complement, except that the pattern
 //! `100..0` means `+2^(n-1)`.
 
-use super::bits::{BitReader, BitWriter};
+use super::bits::{BitReader, BitRun};
 
 /// Payload bits by the number of leading ones in the prefix.
 const PAYLOAD: [u8; 9] = [0, 3, 6, 9, 12, 18, 25, 56, 64];
@@ -82,7 +82,7 @@ pub(super) fn read_uint(r: &mut BitReader<'_>) -> u64 {
 
 /// Writes prefix and payload for a number that needs `need` payload bits.
 #[inline(always)]
-fn put_raw(w: &mut BitWriter, value: u64, need: u32) {
+fn put_raw(w: &mut BitRun<'_>, value: u64, need: u32) {
     let ones = u32::from(CLASS[need as usize]);
     let payload = u32::from(PAYLOAD[ones as usize]);
     if ones < 7 {
@@ -90,25 +90,16 @@ fn put_raw(w: &mut BitWriter, value: u64, need: u32) {
         let low = value & ((1 << payload) - 1);
         w.put((prefix << payload) | low, ones + 1 + payload);
     } else {
-        put_long(w, value, payload);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn put_long(w: &mut BitWriter, value: u64, payload: u32) {
-    if payload == 56 {
-        w.put(0b1111_1110, 8);
-        w.put(value & (u64::MAX >> 8), 56);
-    } else {
-        w.put(0b1111_1111, 8);
-        w.put_wide(value, 64);
+        std::hint::cold_path();
+        let prefix = if ones == 7 { 0b1111_1110 } else { 0b1111_1111 };
+        w.put(prefix, 8);
+        w.put_wide(value << (64 - payload) >> (64 - payload), payload);
     }
 }
 
 /// Writes a signed number.
 #[inline(always)]
-pub(super) fn put_int(w: &mut BitWriter, value: i64) {
+pub(super) fn put_int(w: &mut BitRun<'_>, value: i64) {
     if value == 0 {
         w.put(0, 1);
         return;
@@ -126,7 +117,7 @@ pub(super) fn put_int(w: &mut BitWriter, value: i64) {
 
 /// Writes an unsigned number.
 #[inline(always)]
-pub(super) fn put_uint(w: &mut BitWriter, value: u64) {
+pub(super) fn put_uint(w: &mut BitRun<'_>, value: u64) {
     if value == 0 {
         w.put(0, 1);
     } else {

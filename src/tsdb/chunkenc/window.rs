@@ -14,9 +14,7 @@
 //!
 //! `leading` is cut off at 31, because it has 5 bits.
 
-use std::hint::select_unpredictable;
-
-use super::bits::{BitReader, BitWriter, REFILLED};
+use super::bits::{BitReader, BitRun};
 
 /// Where the significant bits lie, as a decoder remembers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,38 +53,35 @@ impl ReadWindow {
     /// Reads the significant bits and puts them into place.
     #[inline(always)]
     pub(super) fn read_bits(self, r: &mut BitReader<'_>) -> u64 {
+        r.read(self.length) << self.trailing
+    }
+
+    /// The same where 16 bytes follow.
+    #[inline(always)]
+    pub(super) fn read_bits_roomy(self, r: &mut BitReader<'_>) -> u64 {
         if self.length > r.buffered() {
-            r.refill();
-            if self.length > REFILLED {
-                return r.read(self.length) << self.trailing;
+            r.refill_roomy();
+            // Even a fresh buffer may lack a few of 64 bits.
+            if self.length > r.buffered() {
+                let high = r.take(32);
+                r.refill_roomy();
+                let low_len = self.length - 32;
+                return ((high << low_len) | r.take(low_len)) << self.trailing;
             }
         }
         r.take(self.length) << self.trailing
     }
 }
 
+impl Default for ReadWindow {
+    fn default() -> Self {
+        Self::WHOLE
+    }
+}
+
 /// A window that sticks out of the word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadWindow;
-
-/// Reads one value coded against `value`; at least 13 bits are buffered.
-#[inline(always)]
-pub(super) fn read_xor_buffered(
-    r: &mut BitReader<'_>,
-    value: u64,
-    window: &mut ReadWindow,
-) -> Result<u64, BadWindow> {
-    let top = r.peek() >> 62;
-    if top < 0b10 {
-        r.skip(1);
-        return Ok(value);
-    }
-    r.skip(2);
-    if top == 0b11 {
-        *window = ReadWindow::read_new(r)?;
-    }
-    Ok(value ^ window.read_bits(r))
-}
 
 /// Reads one value coded against `value`.
 #[inline(always)]
@@ -96,7 +91,37 @@ pub(super) fn read_xor(
     window: &mut ReadWindow,
 ) -> Result<u64, BadWindow> {
     r.refill();
-    read_xor_buffered(r, value, window)
+    match r.peek() >> 62 {
+        0b10 => r.skip(2),
+        0b11 => {
+            r.skip(2);
+            *window = ReadWindow::read_new(r)?;
+        }
+        _ => {
+            r.skip(1);
+            return Ok(value);
+        }
+    }
+    Ok(value ^ window.read_bits(r))
+}
+
+/// The same where 13 bits are buffered and 16 bytes follow.
+#[inline(always)]
+pub(super) fn read_xor_roomy(
+    r: &mut BitReader<'_>,
+    value: u64,
+    window: &mut ReadWindow,
+) -> Result<u64, BadWindow> {
+    let top = r.peek();
+    if top >> 63 == 0 {
+        r.skip(1);
+        return Ok(value);
+    }
+    r.skip(2);
+    if top >> 62 == 0b11 {
+        *window = ReadWindow::read_new(r)?;
+    }
+    Ok(value ^ window.read_bits_roomy(r))
 }
 
 /// Where the significant bits lie, as an encoder remembers it.
@@ -114,11 +139,17 @@ impl WriteWindow {
     };
 }
 
+impl Default for WriteWindow {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 /// Writes `prefix` of `prefix_len <= 24` bits and then `delta`, the XOR of a
 /// value with the one before, in as few stores as possible.
 #[inline(always)]
 pub(super) fn put_xor_after(
-    w: &mut BitWriter,
+    w: &mut BitRun<'_>,
     prefix: u64,
     prefix_len: u32,
     delta: u64,
@@ -130,33 +161,24 @@ pub(super) fn put_xor_after(
     }
     let leading = delta.leading_zeros().min(31);
     let trailing = delta.trailing_zeros();
-    let fits = (leading >= window.leading) & (trailing >= window.trailing);
-    // Whether the window fits is a coin toss on real data, so select instead
-    // of branching.
-    *window = select_unpredictable(fits, *window, WriteWindow { leading, trailing });
-    // A length of 64 overflows its 6 bits to 0, which is how it is written.
-    let length = 64 - window.leading - window.trailing;
-    let new = (0b11 << 11) | (u64::from(leading) << 6) | u64::from(length & 63);
-    let control = select_unpredictable(fits, 0b10, new);
-    let control_len = select_unpredictable(fits, 2, 13);
-    w.put((prefix << control_len) | control, prefix_len + control_len);
-    w.put_wide(delta >> window.trailing, length);
+    // `&`, not `&&`: the outcome is a coin toss, so one branch for both.
+    if (leading >= window.leading) & (trailing >= window.trailing) {
+        w.put((prefix << 2) | 0b10, prefix_len + 2);
+    } else {
+        *window = WriteWindow { leading, trailing };
+        // A length of 64 overflows its 6 bits to 0, which is how it is written.
+        let length = u64::from(64 - leading - trailing) & 63;
+        let control = (0b11 << 11) | (u64::from(leading) << 6) | length;
+        w.put((prefix << 13) | control, prefix_len + 13);
+    }
+    w.put_wide(
+        delta >> window.trailing,
+        64 - window.leading - window.trailing,
+    );
 }
 
 /// Writes `delta`, the XOR of a value with the one before.
 #[inline(always)]
-pub(super) fn put_xor(w: &mut BitWriter, delta: u64, window: &mut WriteWindow) {
+pub(super) fn put_xor(w: &mut BitRun<'_>, delta: u64, window: &mut WriteWindow) {
     put_xor_after(w, 0, 0, delta, window);
-}
-
-impl Default for ReadWindow {
-    fn default() -> Self {
-        Self::WHOLE
-    }
-}
-
-impl Default for WriteWindow {
-    fn default() -> Self {
-        Self::NONE
-    }
 }

@@ -17,11 +17,13 @@
 //! Timestamps are added and subtracted modulo 2^64, as the writer did. Values
 //! are moved as bits, so that the payload of a NaN (the stale marker) survives.
 
-use super::bits::{BitReader, BitWriter};
+use super::bits::{BitReader, BitRun, BitWriter};
+use super::block::{self, Decoder};
 use super::floats::FloatSamples;
 use super::varbit::sign_extend;
-use super::window::read_xor_buffered;
-use super::window::{BadWindow, ReadWindow, WriteWindow, put_xor, put_xor_after, read_xor};
+use super::window::{
+    BadWindow, ReadWindow, WriteWindow, put_xor, put_xor_after, read_xor, read_xor_roomy,
+};
 use super::{Fault, read_count};
 use crate::tsdb::{Error, Result};
 
@@ -61,51 +63,85 @@ impl State {
         Ok(())
     }
 
-    /// Reads any later sample.
+    /// Adds a delta of delta of `n` bits.
     #[inline(always)]
-    fn later(&mut self, r: &mut BitReader<'_>) -> Result<(), BadWindow> {
+    fn add_dod(&mut self, raw: u64, n: u32) {
+        self.delta = self.delta.wrapping_add(sign_extend(raw, n));
+    }
+}
+
+impl Decoder for State {
+    #[inline(never)]
+    fn run(
+        &mut self,
+        r: &mut BitReader<'_>,
+        ts: &mut [i64],
+        vs: &mut [f64],
+    ) -> Result<usize, BadWindow> {
+        // Copies that nobody else refers to stay in registers.
+        let (mut bits, mut state) = (*r, *self);
+        let mut done = 0;
+        let mut result = Ok(());
+        for (t, v) in ts.iter_mut().zip(vs) {
+            if !bits.is_roomy() {
+                break;
+            }
+            bits.refill_roomy();
+            match bits.peek() >> 62 {
+                // Jumps of more than 8 s are rare: left for a step.
+                0b11 => break,
+                0b10 => {
+                    state.add_dod(bits.peek() >> 48 & 0x3fff, 14);
+                    bits.skip(16);
+                }
+                _ => bits.skip(1),
+            }
+            state.t = state.t.wrapping_add(state.delta);
+            // At least 40 bits are left; the code of a window has 13.
+            match read_xor_roomy(&mut bits, state.value, &mut state.window) {
+                Ok(value) => state.value = value,
+                Err(bad) => {
+                    result = Err(bad);
+                    break;
+                }
+            }
+            (*t, *v) = (state.t, f64::from_bits(state.value));
+            done += 1;
+        }
+        (*r, *self) = (bits, state);
+        result.map(|()| done)
+    }
+
+    fn step(&mut self, r: &mut BitReader<'_>) -> Result<(), BadWindow> {
         r.refill();
-        if r.peek() >> 63 == 0 {
-            r.skip(1);
-        } else {
-            let dod = read_dod(r);
-            self.delta = self.delta.wrapping_add(dod);
+        match (!r.peek()).leading_zeros() {
+            0 => r.skip(1),
+            1 => {
+                r.skip(2);
+                self.add_dod(r.take(14), 14);
+            }
+            2 => {
+                r.skip(3);
+                self.add_dod(r.take(17), 17);
+            }
+            3 => {
+                r.skip(4);
+                self.add_dod(r.take(20), 20);
+            }
+            _ => {
+                r.skip(4);
+                self.delta = self.delta.wrapping_add(r.read(64).cast_signed());
+            }
         }
         self.t = self.t.wrapping_add(self.delta);
-        // At most 24 bits are gone (or the buffer is fresh): 32 are left.
-        self.value = read_xor_buffered(r, self.value, &mut self.window)?;
+        self.value = read_xor(r, self.value, &mut self.window)?;
         Ok(())
     }
-}
 
-/// Reads a delta of delta that is not 0; leaves at least 32 bits buffered.
-#[inline(always)]
-fn read_dod(r: &mut BitReader<'_>) -> i64 {
-    // Payload bits by the number of leading ones, at most 4 of which count.
-    match (!r.peek()).leading_zeros() {
-        1 => {
-            r.skip(2);
-            sign_extend(r.take(14), 14)
-        }
-        2 => {
-            r.skip(3);
-            sign_extend(r.take(17), 17)
-        }
-        3 => {
-            r.skip(4);
-            sign_extend(r.take(20), 20)
-        }
-        _ => read_dod_wide(r),
+    #[inline(always)]
+    fn sample(&self) -> (i64, f64) {
+        (self.t, f64::from_bits(self.value))
     }
-}
-
-#[cold]
-#[inline(never)]
-fn read_dod_wide(r: &mut BitReader<'_>) -> i64 {
-    r.skip(4);
-    let dod = r.read(64).cast_signed();
-    r.refill();
-    dod
 }
 
 /// Appends all samples of an XOR chunk to `out`; nothing on error.
@@ -114,31 +150,34 @@ fn read_dod_wide(r: &mut BitReader<'_>) -> i64 {
 /// Corrupt data: too short for its sample count, or a window that sticks out.
 pub fn decode_xor(data: &[u8], out: &mut FloatSamples) -> Result<()> {
     let total = read_count(data)?;
-    let mut r = BitReader::new(data, HEADER);
-    out.append(data, total, |ts, vs| decode_block(&mut r, ts, vs))
-        .map_err(|fault| fault.at(r.byte_offset(), "xor", total))
+    let r = BitReader::new(data, HEADER);
+    out.append(data, total, |ts, vs| decode_block(r, ts, vs))
+        .map_err(|(fault, offset)| fault.at(offset, "xor", total))
 }
 
-fn decode_block(r: &mut BitReader<'_>, ts: &mut [i64], vs: &mut [f64]) -> Result<(), Fault> {
-    let mut samples = ts.iter_mut().zip(vs);
+fn decode_block(
+    mut r: BitReader<'_>,
+    ts: &mut [i64],
+    vs: &mut [f64],
+) -> Result<(), (Fault, usize)> {
+    let mut samples = ts.iter_mut().zip(vs.iter_mut());
     let Some((t, v)) = samples.next() else {
         return Ok(());
     };
-    let mut state = State::first(r)?;
-    (*t, *v) = (state.t, f64::from_bits(state.value));
+    let mut state = State::first(&mut r).map_err(|fault| (fault, r.byte_offset()))?;
+    (*t, *v) = state.sample();
     if let Some((t, v)) = samples.next() {
-        state.second(r)?;
-        (*t, *v) = (state.t, f64::from_bits(state.value));
+        let second = state.second(&mut r);
+        second.map_err(|fault| (fault, r.byte_offset()))?;
+        (*t, *v) = state.sample();
     }
-    for (t, v) in samples {
-        state.later(r)?;
-        (*t, *v) = (state.t, f64::from_bits(state.value));
-    }
-    // Past the end there are only zeros, so one look at the end is enough.
     if r.overrun() {
-        return Err(Fault::TooShort);
+        return Err((Fault::TooShort, r.byte_offset()));
     }
-    Ok(())
+    match (ts.get_mut(2..), vs.get_mut(2..)) {
+        (Some(ts), Some(vs)) => block::decode(state, r, ts, vs),
+        _ => Ok(()),
+    }
 }
 
 /// Reads an XOR chunk sample by sample.
@@ -183,14 +222,19 @@ impl<'a> XorIter<'a> {
             return Err(fault.at(self.r.byte_offset(), "xor", total));
         }
         self.read += 1;
-        Ok(Some((self.state.t, f64::from_bits(self.state.value))))
+        Ok(Some(self.state.sample()))
     }
 
     fn step(&mut self) -> Result<(), Fault> {
         match self.read {
             0 => self.state = State::first(&mut self.r)?,
             1 => self.state.second(&mut self.r)?,
-            _ => self.state.later(&mut self.r)?,
+            _ => {
+                let mut r = self.r;
+                let result = self.state.step(&mut r);
+                self.r = r;
+                result?;
+            }
         }
         if self.r.overrun() {
             return Err(Fault::TooShort);
@@ -204,34 +248,30 @@ impl<'a> XorIter<'a> {
     }
 }
 
+/// Most bits of a sample: timestamp 80, or code 4 + 64; value 13 + 64.
+const MAX_SAMPLE_BITS: usize = 80 + 13 + 64;
+
 /// Writes XOR chunks, one after the other, into one reused buffer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct XorEncoder {
     w: BitWriter,
     count: usize,
+    last: Last,
+}
+
+/// What the next sample is coded against.
+#[derive(Debug, Clone, Copy, Default)]
+struct Last {
     t: i64,
     delta: i64,
     value: u64,
     window: WriteWindow,
 }
 
-impl Default for XorEncoder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl XorEncoder {
     /// An encoder with an empty chunk.
     pub fn new() -> Self {
-        Self {
-            w: BitWriter::default(),
-            count: 0,
-            t: 0,
-            delta: 0,
-            value: 0,
-            window: WriteWindow::NONE,
-        }
+        Self::default()
     }
 
     /// Samples in the chunk so far.
@@ -252,84 +292,40 @@ impl XorEncoder {
     /// Appends a sample, `t` in ms.
     #[inline]
     pub fn push(&mut self, t: i64, v: f64) {
-        let value = v.to_bits();
-        if self.count >= 2 {
-            self.push_later(t, value);
-        } else {
-            self.push_early(t, value);
+        if self.count < 2 {
+            return self.push_all(&[t], &[v]);
         }
-        self.t = t;
-        self.value = value;
+        let mut w = self.w.run(MAX_SAMPLE_BITS);
+        self.last.later(&mut w, t, v.to_bits());
+        let end = w.end();
+        self.w.resume(end);
         self.count += 1;
     }
 
     /// Appends samples; the shorter slice decides how many.
     pub fn push_all(&mut self, ts: &[i64], vs: &[f64]) {
-        let mut samples = ts.iter().zip(vs);
-        while self.count < 2 {
-            match samples.next() {
-                Some((t, v)) => self.push(*t, *v),
-                None => return,
-            }
-        }
-        for (t, v) in samples {
-            self.push(*t, *v);
-        }
-    }
-
-    /// Samples 0 and 1.
-    #[cold]
-    #[inline(never)]
-    fn push_early(&mut self, t: i64, value: u64) {
         if self.count == 0 {
             self.w.restart(HEADER);
-            self.window = WriteWindow::NONE;
-            self.delta = 0;
-            self.w.put_varint(t);
-            self.w.put_wide(value, 64);
-        } else {
-            self.delta = t.wrapping_sub(self.t);
-            self.w.put_uvarint(self.delta.cast_unsigned());
-            put_xor(&mut self.w, value ^ self.value, &mut self.window);
         }
-    }
-
-    /// Samples from number 2 on.
-    #[inline(always)]
-    fn push_later(&mut self, t: i64, value: u64) {
-        let delta = t.wrapping_sub(self.t);
-        let dod = delta.wrapping_sub(self.delta);
-        self.delta = delta;
-        // The code of the timestamp goes out together with the first bits of
-        // the value: one store less.
-        let (prefix, len) = match dod {
-            0 => (0, 1),
-            -8191..=8192 => ((0b10 << 14) | (dod & 0x3fff).cast_unsigned(), 16),
-            _ => self.put_rare_dod(dod),
-        };
-        put_xor_after(
-            &mut self.w,
-            prefix,
-            len,
-            value ^ self.value,
-            &mut self.window,
-        );
-    }
-
-    /// Code and length of a larger difference, or the code written and nothing
-    /// left when it does not fit in front of a value.
-    #[cold]
-    #[inline(never)]
-    fn put_rare_dod(&mut self, dod: i64) -> (u64, u32) {
-        match dod {
-            -65535..=65536 => ((0b110 << 17) | (dod & 0x1_ffff).cast_unsigned(), 20),
-            -524_287..=524_288 => ((0b1110 << 20) | (dod & 0xf_ffff).cast_unsigned(), 24),
-            _ => {
-                self.w.put(0b1111, 4);
-                self.w.put_wide(dod.cast_unsigned(), 64);
-                (0, 0)
+        let len = ts.len().min(vs.len());
+        let mut w = self.w.run(len * MAX_SAMPLE_BITS);
+        let mut last = self.last;
+        let mut samples = ts.iter().zip(vs).map(|(t, v)| (*t, v.to_bits()));
+        for number in self.count..self.count + len.min(2) {
+            match (number, samples.next()) {
+                (0, Some((t, value))) => last = Last::first(&mut w, t, value),
+                (1, Some((t, value))) => last.second(&mut w, t, value),
+                (_, Some((t, value))) => last.later(&mut w, t, value),
+                (_, None) => {}
             }
         }
+        for (t, value) in samples {
+            last.later(&mut w, t, value);
+        }
+        let end = w.end();
+        self.w.resume(end);
+        self.last = last;
+        self.count += len;
     }
 
     /// The bytes of the chunk. The next push starts a new one; without a sample
@@ -349,6 +345,51 @@ impl XorEncoder {
             *header = short.to_be_bytes();
         }
         Ok(self.w.bytes())
+    }
+}
+
+impl Last {
+    /// Writes sample 0.
+    fn first(w: &mut BitRun<'_>, t: i64, value: u64) -> Self {
+        w.put_varint(t);
+        w.put_wide(value, 64);
+        Self {
+            t,
+            value,
+            ..Self::default()
+        }
+    }
+
+    /// Writes sample 1.
+    fn second(&mut self, w: &mut BitRun<'_>, t: i64, value: u64) {
+        self.delta = t.wrapping_sub(self.t);
+        w.put_uvarint(self.delta.cast_unsigned());
+        put_xor(w, value ^ self.value, &mut self.window);
+        (self.t, self.value) = (t, value);
+    }
+
+    /// Writes any later sample.
+    #[inline(always)]
+    fn later(&mut self, w: &mut BitRun<'_>, t: i64, value: u64) {
+        let delta = t.wrapping_sub(self.t);
+        let dod = delta.wrapping_sub(self.delta);
+        let xor = value ^ self.value;
+        (self.t, self.delta, self.value) = (t, delta, value);
+        // The code of the timestamp goes out together with the first bits of
+        // the value: one store less.
+        let low = |n: u32| dod.cast_unsigned() & ((1 << n) - 1);
+        let (prefix, len) = match dod {
+            0 => (0, 1),
+            -8191..=8192 => ((0b10 << 14) | low(14), 16),
+            -65535..=65536 => ((0b110 << 17) | low(17), 20),
+            -524_287..=524_288 => ((0b1110 << 20) | low(20), 24),
+            _ => {
+                w.put(0b1111, 4);
+                w.put_wide(dod.cast_unsigned(), 64);
+                (0, 0)
+            }
+        };
+        put_xor_after(w, prefix, len, xor, &mut self.window);
     }
 }
 

@@ -26,6 +26,7 @@
 //! `previous t - start` at the change, its difference to the last one after.
 
 use super::bits::BitReader;
+use super::block::{self, Decoder};
 use super::floats::FloatSamples;
 use super::start_time::StartTimes;
 use super::window::{BadWindow, ReadWindow};
@@ -74,12 +75,123 @@ impl State {
         Ok(self.read_value(r)?)
     }
 
-    /// Reads the joint code of a sample from number 2 on.
+    /// Adds a difference of `n` bits, plain two's complement here.
     #[inline(always)]
-    fn later(&mut self, r: &mut BitReader<'_>) -> Result<(), BadWindow> {
+    fn add_dod(&mut self, raw: u64, n: u32) {
+        let dod = (raw << (64 - n)).cast_signed() >> (64 - n);
+        self.delta = self.delta.wrapping_add(dod);
+    }
+
+    /// Reads a value code; at least 14 bits are buffered.
+    fn read_value(&mut self, r: &mut BitReader<'_>) -> Result<(), BadWindow> {
+        match (!r.peek()).leading_zeros() {
+            0 => {
+                r.skip(1);
+                self.value = self.base;
+                Ok(())
+            }
+            1 => {
+                r.skip(2);
+                self.read_bits(r, false)
+            }
+            2 => {
+                r.skip(3);
+                self.read_bits(r, true)
+            }
+            _ => {
+                r.skip(3);
+                self.value = STALE_NAN;
+                Ok(())
+            }
+        }
+    }
+
+    fn read_bits(&mut self, r: &mut BitReader<'_>, new_window: bool) -> Result<(), BadWindow> {
+        if new_window {
+            self.window = ReadWindow::read_new(r)?;
+        }
+        self.base ^= self.window.read_bits(r);
+        self.value = self.base;
+        Ok(())
+    }
+
+    /// Reads a value that differs and is no stale marker.
+    #[inline(always)]
+    fn read_bits_roomy(
+        &mut self,
+        r: &mut BitReader<'_>,
+        new_window: bool,
+    ) -> Result<(), BadWindow> {
+        if new_window {
+            self.window = ReadWindow::read_new(r)?;
+        }
+        self.base ^= self.window.read_bits_roomy(r);
+        Ok(())
+    }
+
+    /// Reads one of the common codes; `false` for another, which is left.
+    #[inline(always)]
+    fn run_one(&mut self, r: &mut BitReader<'_>) -> Result<bool, BadWindow> {
+        r.refill_roomy();
+        let top = r.peek();
+        if top >> 63 == 0 {
+            r.skip(1);
+        } else if top >> 62 == 0b10 {
+            r.skip(3);
+            self.read_bits_roomy(r, top >> 61 == 0b101)?;
+        } else if top >> 61 == 0b110 && top >> 45 & 0b111 != 0b111 {
+            // 16 bits of the timestamp, then the value code.
+            self.add_dod(top >> 48 & 0x1fff, 13);
+            match top >> 46 & 0b11 {
+                0b11 => {
+                    r.skip(19);
+                    self.read_bits_roomy(r, true)?;
+                }
+                0b10 => {
+                    r.skip(18);
+                    self.read_bits_roomy(r, false)?;
+                }
+                _ => r.skip(17),
+            }
+        } else {
+            return Ok(false);
+        }
+        self.value = self.base;
+        self.t = self.t.wrapping_add(self.delta);
+        Ok(true)
+    }
+}
+
+impl Decoder for State {
+    #[inline(never)]
+    fn run(
+        &mut self,
+        r: &mut BitReader<'_>,
+        ts: &mut [i64],
+        vs: &mut [f64],
+    ) -> Result<usize, BadWindow> {
+        // Copies that nobody else refers to stay in registers.
+        let (mut bits, mut state) = (*r, *self);
+        let mut done = 0;
+        let mut result = Ok(true);
+        for (t, v) in ts.iter_mut().zip(vs) {
+            if !bits.is_roomy() {
+                break;
+            }
+            result = state.run_one(&mut bits);
+            if result != Ok(true) {
+                break;
+            }
+            (*t, *v) = state.sample();
+            done += 1;
+        }
+        (*r, *self) = (bits, state);
+        result.map(|_| done)
+    }
+
+    fn step(&mut self, r: &mut BitReader<'_>) -> Result<(), BadWindow> {
         r.refill();
-        let ones = (!r.peek()).leading_zeros();
-        match ones {
+        match (!r.peek()).leading_zeros() {
             0 => {
                 r.skip(1);
                 self.value = self.base;
@@ -89,22 +201,17 @@ impl State {
                 r.skip(3);
                 self.read_bits(r, new_window)?;
             }
-            2 => {
-                r.skip(3);
-                self.add_dod(r.take(13), 13);
-                return self.read_value_at(r);
-            }
-            3 => {
-                r.skip(4);
-                self.add_dod(r.take(20), 20);
-                return self.read_value_at(r);
-            }
-            4 => {
-                r.skip(5);
-                let dod = r.read(64);
-                self.add_dod(dod, 64);
+            ones @ 2..=4 => {
+                r.skip(ones + 1);
+                let n = match ones {
+                    2 => 13,
+                    3 => 20,
+                    _ => 64,
+                };
+                let raw = r.read(n);
+                self.add_dod(raw, n);
                 r.refill();
-                return self.read_value_at(r);
+                self.read_value(r)?;
             }
             _ => {
                 r.skip(5);
@@ -115,51 +222,9 @@ impl State {
         Ok(())
     }
 
-    /// Adds a difference of `n` bits, plain two's complement here.
     #[inline(always)]
-    fn add_dod(&mut self, raw: u64, n: u32) {
-        let dod = (raw << (64 - n)).cast_signed() >> (64 - n);
-        self.delta = self.delta.wrapping_add(dod);
-    }
-
-    #[inline(always)]
-    fn read_value_at(&mut self, r: &mut BitReader<'_>) -> Result<(), BadWindow> {
-        self.t = self.t.wrapping_add(self.delta);
-        self.read_value(r)
-    }
-
-    /// Reads a value code; at least 14 bits are buffered.
-    #[inline(always)]
-    fn read_value(&mut self, r: &mut BitReader<'_>) -> Result<(), BadWindow> {
-        match (!r.peek()).leading_zeros() {
-            0 => {
-                r.skip(1);
-                self.value = self.base;
-            }
-            1 => {
-                r.skip(2);
-                self.read_bits(r, false)?;
-            }
-            2 => {
-                r.skip(3);
-                self.read_bits(r, true)?;
-            }
-            _ => {
-                r.skip(3);
-                self.value = STALE_NAN;
-            }
-        }
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn read_bits(&mut self, r: &mut BitReader<'_>, new_window: bool) -> Result<(), BadWindow> {
-        if new_window {
-            self.window = ReadWindow::read_new(r)?;
-        }
-        self.base ^= self.window.read_bits(r);
-        self.value = self.base;
-        Ok(())
+    fn sample(&self) -> (i64, f64) {
+        (self.t, f64::from_bits(self.value))
     }
 }
 
@@ -170,17 +235,10 @@ impl State {
 /// # Errors
 /// Corrupt data: too short for its sample count, or a window that sticks out.
 pub fn decode_xor2(data: &[u8], out: &mut FloatSamples) -> Result<usize> {
-    let mut iter = Xor2Iter::new(data)?;
+    let iter = Xor2Iter::new(data)?;
     let total = iter.total;
-    let plain = iter.starts.is_absent();
-    out.append(data, total, |ts, vs| {
-        if plain {
-            iter.decode_plain(ts, vs)
-        } else {
-            iter.decode_with_starts(ts, vs)
-        }
-    })
-    .map_err(|fault| fault.at(iter.r.byte_offset(), "xor2", total))
+    out.append(data, total, |ts, vs| iter.decode_block(ts, vs))
+        .map_err(|(fault, offset)| fault.at(offset, "xor2", total))
 }
 
 /// Reads an XOR2 chunk sample by sample.
@@ -221,17 +279,11 @@ impl<'a> Xor2Iter<'a> {
         if self.read == self.total {
             return Ok(None);
         }
-        match self.step() {
-            Ok(()) if !self.r.overrun() => {
-                self.read += 1;
-                Ok(Some((self.state.t, f64::from_bits(self.state.value))))
-            }
-            failed => {
-                let fault = failed.err().unwrap_or(Fault::TooShort);
-                let total = std::mem::replace(&mut self.total, self.read);
-                Err(fault.at(self.r.byte_offset(), "xor2", total))
-            }
+        if let Err(fault) = self.step() {
+            let total = std::mem::replace(&mut self.total, self.read);
+            return Err(fault.at(self.r.byte_offset(), "xor2", total));
         }
+        Ok(Some(self.state.sample()))
     }
 
     /// Start timestamp (ms) of the sample that `next` returned last.
@@ -249,43 +301,32 @@ impl<'a> Xor2Iter<'a> {
         match self.read {
             0 => self.state = State::first(&mut self.r)?,
             1 => self.state.second(&mut self.r)?,
-            _ => self.state.later(&mut self.r)?,
+            _ => self.state.step(&mut self.r)?,
         }
         self.starts
-            .read(&mut self.r, self.read, self.state.t, before)
-    }
-
-    /// All samples of a chunk without start timestamps.
-    fn decode_plain(&mut self, ts: &mut [i64], vs: &mut [f64]) -> Result<usize, Fault> {
-        let mut samples = ts.iter_mut().zip(vs);
-        for (t, v) in samples.by_ref().take(2) {
-            self.step()?;
-            self.read += 1;
-            (*t, *v) = (self.state.t, f64::from_bits(self.state.value));
-        }
-        let (mut state, mut r) = (self.state, self.r.clone());
-        for (t, v) in samples {
-            state.later(&mut r)?;
-            (*t, *v) = (state.t, f64::from_bits(state.value));
-        }
-        self.r = r;
-        self.end(0)
-    }
-
-    fn decode_with_starts(&mut self, ts: &mut [i64], vs: &mut [f64]) -> Result<usize, Fault> {
-        let mut with_start = 0;
-        for (t, v) in ts.iter_mut().zip(vs) {
-            self.step()?;
-            self.read += 1;
-            with_start += usize::from(self.starts.current().is_some());
-            (*t, *v) = (self.state.t, f64::from_bits(self.state.value));
-        }
-        self.end(with_start)
-    }
-
-    fn end(&self, with_start: usize) -> Result<usize, Fault> {
+            .read(&mut self.r, self.read, self.state.t, before)?;
         if self.r.overrun() {
             return Err(Fault::TooShort);
+        }
+        self.read += 1;
+        Ok(())
+    }
+
+    /// All samples; returns how many had a start timestamp.
+    fn decode_block(mut self, ts: &mut [i64], vs: &mut [f64]) -> Result<usize, (Fault, usize)> {
+        // Start timestamps lie between the samples, where the hot loop would
+        // have to look for them; without any it takes over at sample 2.
+        let absent = self.starts.is_absent();
+        let one_by_one = if absent { 2 } else { self.total };
+        let mut with_start = 0;
+        for (t, v) in ts.iter_mut().zip(vs.iter_mut()).take(one_by_one) {
+            self.step().map_err(|fault| (fault, self.r.byte_offset()))?;
+            with_start += usize::from(self.starts.current().is_some());
+            (*t, *v) = self.state.sample();
+        }
+        let later = (ts.get_mut(one_by_one..), vs.get_mut(one_by_one..));
+        if let (Some(ts), Some(vs)) = later {
+            block::decode(self.state, self.r, ts, vs)?;
         }
         Ok(with_start)
     }

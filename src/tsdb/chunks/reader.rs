@@ -184,7 +184,7 @@ impl SegmentReader {
         let frame = Frame::decode(self.resident(at))
             .map_err(|c| Error::from(c.in_file(self.reader.name(), at)))?;
         // Compared with the segment before anything is loaded.
-        if frame.data > left || frame.total() > left {
+        if frame.total() > left {
             let what = format!("chunk of {} bytes ends outside of its segment", frame.data);
             return Err(self.corrupt(offset, what));
         }
@@ -234,5 +234,15 @@ impl SegmentReader {
     fn corrupt(&self, offset: u32, what: String) -> Error {
         let corrupt = Corrupt::at(0, what);
         corrupt.in_file(self.name(), u64::from(offset)).into()
+    }
+}
+
+impl fmt::Debug for SegmentReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentReader")
+            .field("name", &self.name())
+            .field("segment", &self.segment)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
     }
 }

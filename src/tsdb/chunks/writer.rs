@@ -15,9 +15,7 @@
 
 use bytes::Bytes;
 
-use crate::tsdb::encoding::{
-    Append, CRC_LEN, Crc32c, EncBuf, MAX_UVARINT32_LEN, crc32c, uvarint,
-};
+use crate::tsdb::encoding::{Append, CRC_LEN, Crc32c, EncBuf, MAX_UVARINT32_LEN, crc32c, uvarint};
 use crate::tsdb::error::{Error, Result};
 use crate::tsdb::source::BlobWriter;
 

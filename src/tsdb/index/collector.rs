@@ -65,7 +65,9 @@ impl Column {
     }
 
     fn series(&self) -> impl Iterator<Item = u32> {
-        self.runs.iter().flat_map(|run| run.first..run.first + run.len)
+        self.runs
+            .iter()
+            .flat_map(|run| run.first..run.first + run.len)
     }
 
     fn memory(&self) -> usize {
@@ -215,7 +217,8 @@ impl Groups {
         for list in pairs.chunk_by(|a, b| a.0 == b.0) {
             if let Some(&(value, _)) = list.first() {
                 self.lists.push((value, list.len() as u32));
-                self.refs.extend(list.iter().map(|&(_, reference)| reference));
+                self.refs
+                    .extend(list.iter().map(|&(_, reference)| reference));
             }
         }
     }

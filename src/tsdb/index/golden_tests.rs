@@ -9,7 +9,9 @@ use crate::tsdb::chunks::{self, ChunkInput, ChunkRef, ChunkWriter, SegmentReader
 use crate::tsdb::source::MemBlob;
 
 fn fixtures(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(name)
 }
 
 /// Folders that hold an index, at any depth.
@@ -29,6 +31,12 @@ fn blocks(folder: &Path) -> Vec<PathBuf> {
     found.sort();
     assert!(!found.is_empty(), "no block below {}", folder.display());
     found
+}
+
+/// Blocks of version 2 as Prometheus wrote them, all encodings among them.
+fn written_by_prometheus() -> Vec<PathBuf> {
+    let folders = ["quickstart", "encodings"].map(fixtures);
+    folders.iter().flat_map(|f| blocks(f)).collect()
 }
 
 fn segments(block: &Path) -> Vec<Vec<u8>> {
@@ -62,7 +70,7 @@ fn read_series(data: &[u8]) -> (Vec<Vec<u8>>, Vec<RawSeries>, Index) {
 
 #[test]
 fn indexes_of_prometheus_are_written_again_byte_for_byte() {
-    for block in blocks(&fixtures("quickstart")) {
+    for block in written_by_prometheus() {
         let data = fs::read(block.join("index")).unwrap();
         let (symbols, series, mut index) = read_series(&data);
 
@@ -103,7 +111,7 @@ fn indexes_of_prometheus_are_written_again_byte_for_byte() {
 
 #[test]
 fn segments_of_prometheus_are_written_again_byte_for_byte() {
-    for block in blocks(&fixtures("quickstart")) {
+    for block in written_by_prometheus() {
         let data = fs::read(block.join("index")).unwrap();
         let (_, series, _) = read_series(&data);
         let originals = segments(&block);

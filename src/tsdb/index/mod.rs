@@ -54,6 +54,7 @@
 
 mod collector;
 mod postings;
+mod postings_writer;
 mod reader;
 mod series;
 mod stats;

@@ -91,11 +91,14 @@ fn counted(dec: &mut DecBuf<'_>, least: usize, what: &str) -> Result<usize, Corr
     }
 }
 
-#[inline]
+#[inline(always)]
 fn ordinal(dec: &mut DecBuf<'_>, refs: &SymbolRefs) -> Result<u32, Corrupt> {
     let stored = dec.uvarint32()?;
-    refs.ordinal(stored)
-        .ok_or_else(|| dec.corrupt(format!("series names symbol {stored}, which does not exist")))
+    refs.ordinal(stored).ok_or_else(|| {
+        dec.corrupt(format!(
+            "series names symbol {stored}, which does not exist"
+        ))
+    })
 }
 
 /// Appends length, entry and checksum; `scratch` is overwritten.
@@ -155,7 +158,10 @@ fn read_entry(
     let prefix = dec.position();
     let around = (prefix + CRC_LEN) as u64;
     if around > left || len > left - around {
-        let c = Corrupt::at(0, format!("series of {len} bytes ends outside of its section"));
+        let c = Corrupt::at(
+            0,
+            format!("series of {len} bytes ends outside of its section"),
+        );
         return Err(named(c, window, offset));
     }
     let total = around + len;
@@ -197,6 +203,7 @@ pub(super) fn read_at(
 ///
 /// Every checksum is compared, every symbol is known to exist, padding is
 /// zero, and labels ascend strictly from series to series.
+#[derive(Debug)]
 pub struct SeriesStream {
     index: Index,
     refs: SymbolRefs,

@@ -30,7 +30,7 @@ impl SymbolTotals {
         if self.bytes + 4 > u64::from(u32::MAX) {
             return Err(Error::Limit(
                 "symbol table of the index would exceed 4 GiB: compact fewer blocks at once \
-                 (lower --compact.block-max-index-size)"
+                 (lower --debug.max-compaction-level)"
                     .to_owned(),
             ));
         }
@@ -184,4 +184,41 @@ pub(super) fn check_order(ordinal: u32, last: &[u8], symbol: &[u8]) -> Result<()
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_beyond_4_gib_is_refused_with_a_cure() {
+        // The length of the section counts 4 bytes more than its entries.
+        let room = u64::from(u32::MAX) - 4;
+        let mut totals = SymbolTotals {
+            count: 7,
+            bytes: room - 3,
+        };
+        totals.add(b"ab").unwrap();
+        assert_eq!((totals.count(), totals.bytes()), (8, room));
+        let error = totals.add(b"").unwrap_err();
+        assert!(matches!(error, Error::Limit(_)));
+        assert!(error.to_string().contains("--debug.max-compaction-level"));
+    }
+
+    #[test]
+    fn entries_longer_than_a_block_are_found() {
+        let symbols: Vec<Vec<u8>> = (0..90u8)
+            .map(|i| vec![i; if i % 7 == 0 { BLOCK + 9 } else { BLOCK / 3 }])
+            .collect();
+        let mut buffer = SymbolBuffer::new();
+        for symbol in &symbols {
+            buffer.push(symbol).unwrap();
+        }
+        let order = (0..90).chain((0..90).rev()).chain((0..90).step_by(13));
+        for i in order {
+            assert!(buffer.symbol(i as u32).unwrap() == symbols[i]);
+        }
+        let bytes: usize = symbols.iter().map(Vec::len).sum();
+        assert!(buffer.memory() < bytes * 3 / 2);
+    }
 }

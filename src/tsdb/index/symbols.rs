@@ -119,6 +119,7 @@ pub(super) fn refs(index: &mut Index) -> Result<SymbolRefs> {
 ///  while stream.advance()? { use(stream.ordinal(), stream.current()) }
 ///  let (index, refs) = stream.finish()?;
 /// ```
+#[derive(Debug)]
 pub struct SymbolStream {
     index: Index,
     /// Where the next entry begins, and where the last one must end.

@@ -9,5 +9,5 @@ mod minio;
 mod peer;
 mod query;
 
-#[path = "../../support/mod.rs"]
-mod support;
+#[path = "../../support/conformance.rs"]
+mod conformance;

@@ -58,9 +58,15 @@ pub fn must(command: &mut Command) -> Output {
     output
 }
 
+/// Our own binary: the one named by `LITHIFY_BIN`, else that of this build.
+pub fn lithify() -> PathBuf {
+    let built = env!("CARGO_BIN_EXE_lithify");
+    std::env::var_os("LITHIFY_BIN").map_or_else(|| built.into(), PathBuf::from)
+}
+
 /// `lithify compact` on a bucket configuration.
 pub fn lithify_compact(config: &Path, work: &Path, extra: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lithify"));
+    let mut command = Command::new(lithify());
     command
         .arg("compact")
         .arg(format!("--objstore.config-file={}", config.display()))

@@ -1,14 +1,17 @@
 //! Writing the histograms of a chunk.
 
-use super::super::bits::BitWriter;
+use super::super::bits::{BitRun, BitWriter};
 use super::super::varbit::put_int;
 use super::super::window::{WriteWindow, put_xor};
 use super::super::xor::{MAX_SAMPLES, too_many};
 use super::fit::{Fit, fit};
-use super::iter::{HEADER, Iter, Scratch};
+use super::iter::{HEADER, Iter, Scratch, reset_to};
 use super::spans::{are_sane, count_buckets, relayout, union};
 use super::{CUSTOM_SCHEMA, CounterReset, FINEST_SCHEMA, Flavour, HistogramOf, Number, layout};
 use crate::tsdb::{Error, Result};
+
+/// Most bits of a number: a float with a new window.
+const MAX_NUMBER_BITS: usize = 13 + 64;
 
 /// What became of a histogram that was to be appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +94,8 @@ impl<F: Flavour> Encoder<F> {
     pub fn append(&mut self, t: i64, h: &HistogramOf<F>) -> Result<Append> {
         check(h)?;
         if self.is_empty() {
+            // What came before is not known here, so only the sample itself can
+            // say whether there was a reset.
             if !self.header_given {
                 self.header = match h.counter_reset {
                     known @ (CounterReset::Gauge | CounterReset::Yes) => known,
@@ -158,6 +163,7 @@ impl<F: Flavour> Encoder<F> {
     ) -> Option<()> {
         let last = &self.stream.last;
         target.copy_layout_from(last);
+        // The layout of the chunk stays, the sample is padded to it.
         if !fit.widens() {
             return Some(());
         }
@@ -179,6 +185,7 @@ impl<F: Flavour> Encoder<F> {
 
     /// Writes the chunk again with the spans of `target`.
     fn widen(&mut self, target: &HistogramOf<F>) -> Result<()> {
+        // The old chunk is read from `spare` while the new one is written.
         std::mem::swap(&mut self.stream, &mut self.spare);
         self.spare.seal(self.header)?;
         let reading = std::mem::take(&mut self.reading);
@@ -220,6 +227,7 @@ impl<F: Flavour> Encoder<F> {
 
 /// Refuses what cannot be written or would be read back as something else.
 fn check<F: Flavour>(h: &HistogramOf<F>) -> Result<()> {
+    // Only the sum of a stale sample is written.
     if h.is_stale() {
         return Ok(());
     }
@@ -296,68 +304,71 @@ impl<F: Flavour> Default for Stream<F> {
 }
 
 impl<F: Flavour> Stream<F> {
+    /// Most bits of a sample, its layout aside: time, counts, sum, buckets.
+    fn max_bits(h: &HistogramOf<F>) -> usize {
+        (4 + h.positive_buckets.len() + h.negative_buckets.len()) * MAX_NUMBER_BITS
+    }
+
     /// Writes the layout and sample 0.
     fn put_first(&mut self, t: i64, h: &HistogramOf<F>) {
         self.last.copy_from(h);
+        // A chunk that starts stale has an empty layout.
         if h.is_stale() {
             self.last.make_stale();
         }
-        let (w, h) = (&mut self.w, &self.last);
-        w.restart(HEADER);
-        layout::put(w, h);
-        put_int(w, t);
-        h.count.put_first(w);
-        h.zero_count.put_first(w);
-        h.sum.put_first(w);
+        let h = &self.last;
+        self.w.restart(HEADER);
+        let mut w = self.w.run(layout::max_bits(h) + Self::max_bits(h));
+        layout::put(&mut w, h);
+        put_int(&mut w, t);
+        h.count.put_first(&mut w);
+        h.zero_count.put_first(&mut w);
+        h.sum.put_first(&mut w);
         for bucket in h.positive_buckets.iter().chain(&h.negative_buckets) {
-            bucket.put_first(w);
+            bucket.put_first(&mut w);
         }
+        let end = w.end();
+        self.w.resume(end);
         (self.t, self.delta, self.count) = (t, 0, 1);
         self.sum = WriteWindow::NONE;
         self.observations = Default::default();
         self.zero_count = Default::default();
-        self.positive.clear();
-        self.positive
-            .resize(h.positive_buckets.len(), Default::default());
-        self.negative.clear();
-        self.negative
-            .resize(h.negative_buckets.len(), Default::default());
+        reset_to(&mut self.positive, h.positive_buckets.len());
+        reset_to(&mut self.negative, h.negative_buckets.len());
     }
 
     /// Writes any later sample; it has the spans of the chunk.
     fn put_later(&mut self, t: i64, h: &HistogramOf<F>) {
-        let (w, last) = (&mut self.w, &mut self.last);
+        let mut w = self.w.run(Self::max_bits(h));
+        let last = &mut self.last;
         let delta = t.wrapping_sub(self.t);
-        put_int(w, delta.wrapping_sub(self.delta));
+        put_int(&mut w, delta.wrapping_sub(self.delta));
         (self.t, self.delta) = (t, delta);
         self.count += 1;
         let sum = h.sum.to_bits() ^ last.sum.to_bits();
         last.sum = h.sum;
+        // The windows and deltas of the buckets stay as they are: no sample
+        // with buckets follows a stale one.
         if h.is_stale() {
-            F::Count::put_stale(w, last.count, &mut self.observations);
-            F::Count::put_stale(w, last.zero_count, &mut self.zero_count);
-            put_xor(w, sum, &mut self.sum);
+            F::Count::put_stale(&mut w, last.count, &mut self.observations);
+            F::Count::put_stale(&mut w, last.zero_count, &mut self.zero_count);
+            put_xor(&mut w, sum, &mut self.sum);
             last.count = F::Count::default();
             last.zero_count = F::Count::default();
-            return;
+        } else {
+            h.count.put_next(&mut w, last.count, &mut self.observations);
+            let zero_count = h.zero_count;
+            zero_count.put_next(&mut w, last.zero_count, &mut self.zero_count);
+            put_xor(&mut w, sum, &mut self.sum);
+            (last.count, last.zero_count) = (h.count, h.zero_count);
+            let memory = (&mut self.positive, &mut self.negative);
+            let buckets = (&h.positive_buckets, &mut last.positive_buckets);
+            put_buckets(&mut w, buckets.0, buckets.1, memory.0);
+            let buckets = (&h.negative_buckets, &mut last.negative_buckets);
+            put_buckets(&mut w, buckets.0, buckets.1, memory.1);
         }
-        h.count.put_next(w, last.count, &mut self.observations);
-        h.zero_count
-            .put_next(w, last.zero_count, &mut self.zero_count);
-        put_xor(w, sum, &mut self.sum);
-        (last.count, last.zero_count) = (h.count, h.zero_count);
-        put_buckets(
-            w,
-            &h.positive_buckets,
-            &mut last.positive_buckets,
-            &mut self.positive,
-        );
-        put_buckets(
-            w,
-            &h.negative_buckets,
-            &mut last.negative_buckets,
-            &mut self.negative,
-        );
+        let end = w.end();
+        self.w.resume(end);
     }
 
     /// Fills in the header.
@@ -372,9 +383,9 @@ impl<F: Flavour> Stream<F> {
 }
 
 /// Writes the buckets of one sign and remembers them.
-#[inline]
+#[inline(always)]
 fn put_buckets<B: Number>(
-    w: &mut BitWriter,
+    w: &mut BitRun<'_>,
     buckets: &[B],
     last: &mut [B],
     memory: &mut [B::Writing],

@@ -49,17 +49,22 @@ pub(super) fn fit<F: Flavour>(
     }
 }
 
+/// The rules for a sample that is no gauge.
 fn fit_counter<F: Flavour>(
     chunk: CounterReset,
     last: &HistogramOf<F>,
     next: &HistogramOf<F>,
 ) -> Result<Fit, CounterReset> {
+    // Gauges and counters never share a chunk.
     if chunk == CounterReset::Gauge {
         return Err(F::AFTER_GAUGE);
     }
+    // What the producer says outranks what the counts say.
     if next.counter_reset == CounterReset::Yes {
         return Err(CounterReset::Yes);
     }
+    // A stale sample has no buckets and fits anywhere; behind it the counts to
+    // compare with are gone.
     if next.is_stale() {
         return Ok(Fit::default());
     }
@@ -91,6 +96,7 @@ fn fit_counter<F: Flavour>(
     })
 }
 
+/// The rules for a gauge; `None` needs a chunk of its own.
 fn fit_gauge<F: Flavour>(
     chunk: CounterReset,
     last: &HistogramOf<F>,
@@ -112,6 +118,7 @@ fn fit_gauge<F: Flavour>(
     })
 }
 
+/// Only custom buckets have bounds of their own to agree on.
 fn same_bounds<F: Flavour>(last: &HistogramOf<F>, next: &HistogramOf<F>) -> bool {
     next.schema != CUSTOM_SCHEMA || next.custom_values == last.custom_values
 }
@@ -124,6 +131,7 @@ fn fit_counter_side<B: Bucket>(
     let (mut last, mut next) = (buckets.0.iter(), buckets.1.iter());
     let (mut was, mut is) = (B::default(), B::default());
     let mut fit = SideFit::default();
+    // The common case, without walking bucket numbers.
     if spans.0 == spans.1 {
         for (stored_was, stored_is) in last.zip(next) {
             was = stored_was.absolute(was);
@@ -141,6 +149,7 @@ fn fit_counter_side<B: Bucket>(
         if bucket.in_b {
             is = next.next()?.absolute(is);
         }
+        // Compared are counts, not what is stored: for integers that is a delta.
         match (bucket.in_a, bucket.in_b) {
             (true, true) if was > is => return None,
             (true, false) if was != B::default() => return None,
@@ -152,6 +161,7 @@ fn fit_counter_side<B: Bucket>(
     Some(fit)
 }
 
+/// Gauges may go down, so nothing is compared but the layouts.
 fn fit_gauge_side(last: &[Span], next: &[Span]) -> SideFit {
     let mut fit = SideFit::default();
     if last != next {

@@ -97,7 +97,6 @@ impl<'a, F: Flavour> Iter<'a, F> {
     /// # Errors
     /// Corrupt data: too short for its samples, an unknown schema, a layout
     /// with more buckets than there is room for, or spans that overlap.
-    #[expect(clippy::should_implement_trait, reason = "fallible, not an iterator")]
     pub fn next(&mut self) -> Result<Option<i64>> {
         if self.read == self.total {
             return Ok(None);
@@ -192,7 +191,16 @@ impl<'a, F: Flavour> Iter<'a, F> {
 
     /// Reads any later sample.
     fn later(&mut self) -> Result<(), Fault> {
-        let (r, scratch) = (&mut self.r, &mut self.scratch);
+        // A copy that nobody else refers to can stay in registers.
+        let mut r = self.r;
+        let result = self.later_from(&mut r);
+        self.r = r;
+        Ok(result?)
+    }
+
+    #[inline(always)]
+    fn later_from(&mut self, r: &mut BitReader<'_>) -> Result<(), BadWindow> {
+        let scratch = &mut self.scratch;
         let h = &mut scratch.live;
         self.delta = self.delta.wrapping_add(read_int(r));
         self.t = self.t.wrapping_add(self.delta);
@@ -204,8 +212,7 @@ impl<'a, F: Flavour> Iter<'a, F> {
             return Ok(());
         }
         read_buckets(r, &mut h.positive_buckets, &mut scratch.positive)?;
-        read_buckets(r, &mut h.negative_buckets, &mut scratch.negative)?;
-        Ok(())
+        read_buckets(r, &mut h.negative_buckets, &mut scratch.negative)
     }
 
     #[cold]
@@ -249,7 +256,8 @@ fn read_buckets<B: Number>(
     Ok(())
 }
 
-fn reset_to<T: Copy + Default>(memory: &mut Vec<T>, len: usize) {
+/// Makes `memory` as new for `len` numbers.
+pub(super) fn reset_to<T: Copy + Default>(memory: &mut Vec<T>, len: usize) {
     memory.clear();
     memory.resize(len, T::default());
 }

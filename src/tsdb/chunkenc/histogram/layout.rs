@@ -11,7 +11,7 @@
 //! ```
 
 use super::super::Fault;
-use super::super::bits::{BitReader, BitWriter};
+use super::super::bits::{BitReader, BitRun};
 use super::super::varbit::{put_int, put_uint, read_int, read_uint};
 use super::{CUSTOM_SCHEMA, Flavour, HistogramOf, KNOWN_SCHEMAS, Number, Span};
 
@@ -54,8 +54,15 @@ pub(super) fn read<F: Flavour>(r: &mut BitReader<'_>, h: &mut HistogramOf<F>) ->
     Ok(())
 }
 
+/// Most bits that [`put`] writes: threshold and schema 72 each, and that much
+/// per number of spans and bounds and in front of each list.
+pub(super) fn max_bits<F: Flavour>(h: &HistogramOf<F>) -> usize {
+    let spans = h.positive_spans.len() + h.negative_spans.len();
+    (5 + 2 * spans + h.custom_values.len()) * 72
+}
+
 /// Writes the layout of `h`.
-pub(super) fn put<F: Flavour>(w: &mut BitWriter, h: &HistogramOf<F>) {
+pub(super) fn put<F: Flavour>(w: &mut BitRun<'_>, h: &HistogramOf<F>) {
     put_threshold(w, h.zero_threshold);
     put_int(w, i64::from(h.schema));
     put_spans(w, &h.positive_spans);
@@ -102,7 +109,7 @@ fn read_spans(r: &mut BitReader<'_>, spans: &mut Vec<Span>) -> Result<usize, Fau
     usize::try_from(buckets).map_err(|_| Fault::Other("has too many buckets"))
 }
 
-fn put_spans(w: &mut BitWriter, spans: &[Span]) {
+fn put_spans(w: &mut BitRun<'_>, spans: &[Span]) {
     put_uint(w, spans.len() as u64);
     for span in spans {
         put_uint(w, u64::from(span.length));
@@ -118,7 +125,7 @@ fn read_threshold(r: &mut BitReader<'_>) -> f64 {
     }
 }
 
-fn put_threshold(w: &mut BitWriter, threshold: f64) {
+fn put_threshold(w: &mut BitRun<'_>, threshold: f64) {
     if threshold == 0.0 {
         w.put(0, 8);
         return;
@@ -153,7 +160,7 @@ fn read_bounds(r: &mut BitReader<'_>, bounds: &mut Vec<f64>) -> Result<(), Fault
     Ok(())
 }
 
-fn put_bound(w: &mut BitWriter, bound: f64) {
+fn put_bound(w: &mut BitRun<'_>, bound: f64) {
     let thousandths = (bound * 1000.0).round();
     let in_range = bound * 1000.0 >= 0.0 && bound * 1000.0 <= MAX_THOUSANDTHS;
     // Exact only if dividing gives the bound back; NaN fails here too.

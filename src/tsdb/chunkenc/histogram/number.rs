@@ -1,6 +1,6 @@
 //! How one number of a histogram is coded against its predecessor.
 
-use super::super::bits::{BitReader, BitWriter};
+use super::super::bits::{BitReader, BitRun};
 use super::super::varbit::{put_int, put_uint, read_int, read_uint};
 use super::super::window::{BadWindow, ReadWindow, WriteWindow, put_xor, read_xor};
 
@@ -31,13 +31,13 @@ pub trait Number: Copy + PartialEq + PartialOrd + Default + std::fmt::Debug {
     ) -> Result<(), BadWindow>;
 
     /// Writes the value of sample 0.
-    fn put_first(self, w: &mut BitWriter);
+    fn put_first(self, w: &mut BitRun<'_>);
 
     /// Writes the value that follows `before`.
-    fn put_next(self, w: &mut BitWriter, before: Self, memory: &mut Self::Writing);
+    fn put_next(self, w: &mut BitRun<'_>, before: Self, memory: &mut Self::Writing);
 
     /// Writes the 0 that a stale sample has for a count.
-    fn put_stale(w: &mut BitWriter, before: Self, memory: &mut Self::Writing);
+    fn put_stale(w: &mut BitRun<'_>, before: Self, memory: &mut Self::Writing);
 }
 
 /// The count of a bucket, stored as a delta to the bucket before or absolute.
@@ -55,6 +55,7 @@ pub trait Bucket: Number {
     fn plus(self, other: Self) -> Self;
 }
 
+// Observations: whole, but differences of differences, which may be negative.
 impl Number for u64 {
     type Reading = i64;
     type Writing = i64;
@@ -73,22 +74,23 @@ impl Number for u64 {
     }
 
     #[inline(always)]
-    fn put_first(self, w: &mut BitWriter) {
+    fn put_first(self, w: &mut BitRun<'_>) {
         put_uint(w, self);
     }
 
     #[inline(always)]
-    fn put_next(self, w: &mut BitWriter, before: Self, delta: &mut i64) {
+    fn put_next(self, w: &mut BitRun<'_>, before: Self, delta: &mut i64) {
         let step = self.wrapping_sub(before).cast_signed();
         put_int(w, step.wrapping_sub(*delta));
         *delta = step;
     }
 
-    fn put_stale(w: &mut BitWriter, _before: Self, _delta: &mut i64) {
+    fn put_stale(w: &mut BitRun<'_>, _before: Self, _delta: &mut i64) {
         put_int(w, 0);
     }
 }
 
+// Integer buckets: the delta to the bucket before, differenced over time twice.
 impl Number for i64 {
     type Reading = i64;
     type Writing = i64;
@@ -107,18 +109,18 @@ impl Number for i64 {
     }
 
     #[inline(always)]
-    fn put_first(self, w: &mut BitWriter) {
+    fn put_first(self, w: &mut BitRun<'_>) {
         put_int(w, self);
     }
 
     #[inline(always)]
-    fn put_next(self, w: &mut BitWriter, before: Self, delta: &mut i64) {
+    fn put_next(self, w: &mut BitRun<'_>, before: Self, delta: &mut i64) {
         let step = self.wrapping_sub(before);
         put_int(w, step.wrapping_sub(*delta));
         *delta = step;
     }
 
-    fn put_stale(w: &mut BitWriter, _before: Self, _delta: &mut i64) {
+    fn put_stale(w: &mut BitRun<'_>, _before: Self, _delta: &mut i64) {
         put_int(w, 0);
     }
 }
@@ -140,6 +142,7 @@ impl Bucket for i64 {
     }
 }
 
+// Floats: 64 bits first, then XOR with a window of their own.
 impl Number for f64 {
     type Reading = ReadWindow;
     type Writing = WriteWindow;
@@ -161,16 +164,16 @@ impl Number for f64 {
     }
 
     #[inline(always)]
-    fn put_first(self, w: &mut BitWriter) {
+    fn put_first(self, w: &mut BitRun<'_>) {
         w.put_wide(self.to_bits(), 64);
     }
 
     #[inline(always)]
-    fn put_next(self, w: &mut BitWriter, before: Self, window: &mut WriteWindow) {
+    fn put_next(self, w: &mut BitRun<'_>, before: Self, window: &mut WriteWindow) {
         put_xor(w, self.to_bits() ^ before.to_bits(), window);
     }
 
-    fn put_stale(w: &mut BitWriter, before: Self, window: &mut WriteWindow) {
+    fn put_stale(w: &mut BitRun<'_>, before: Self, window: &mut WriteWindow) {
         // Unlike integers, floats go through the ordinary code for 0.
         0.0f64.put_next(w, before, window);
     }

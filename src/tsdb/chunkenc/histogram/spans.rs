@@ -8,7 +8,7 @@ pub(super) struct Walk<'a> {
     spans: std::slice::Iter<'a, Span>,
     /// Buckets left in the current span.
     left: u32,
-    /// Number of the next bucket.
+    /// Number of the next bucket; 64 bits, so that no span can overflow it.
     next: i64,
 }
 
@@ -26,6 +26,7 @@ impl Iterator for Walk<'_> {
     type Item = i64;
 
     fn next(&mut self) -> Option<i64> {
+        // A loop, because spans may be empty.
         while self.left == 0 {
             let span = self.spans.next()?;
             self.next += i64::from(span.offset);
@@ -52,7 +53,7 @@ pub(super) fn are_sane(spans: &[Span]) -> bool {
     })
 }
 
-/// The numbers that either walk has, ascending, with who has them.
+/// The numbers that either side has, ascending, with who has them.
 pub(super) struct Merge<'a> {
     a: std::iter::Peekable<Walk<'a>>,
     b: std::iter::Peekable<Walk<'a>>,
@@ -116,6 +117,8 @@ pub(super) fn union(a: &[Span], b: &[Span], out: &mut Vec<Span>) -> Option<()> {
 pub(super) fn relayout<B: Bucket>(from: &[Span], buckets: &[B], to: &[Span], out: &mut Vec<B>) {
     out.clear();
     let mut source = Walk::new(from).zip(buckets).peekable();
+    // Deltas change around a new bucket, so go through the counts: that of the
+    // bucket before in the source, and in what is written.
     let (mut count, mut written) = (B::default(), B::default());
     for number in Walk::new(to) {
         let absolute = match source.next_if(|(have, _)| *have == number) {

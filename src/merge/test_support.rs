@@ -1,0 +1,415 @@
+//! Series and blocks in memory for the tests, and what is in a result.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::ledger::Ledger;
+use super::overlap::{self, Piece, PieceError, Scratch, SeriesOut};
+use super::worker::OutData;
+use super::{MergeError, MergeOptions, Merged, Output, Source, pipeline};
+use crate::tsdb::chunkenc::{
+    CounterReset, DecodeScratch, Decoded, EncodedChunks, Encoding, FloatSamples, SeriesEncoder,
+    decode_chunk, num_samples,
+};
+use crate::tsdb::chunks::{ChunkInput, ChunkWriter, DEFAULT_SEGMENT_SIZE, SegmentReader};
+use crate::tsdb::index::test_support::MemWriter;
+use crate::tsdb::index::{ChunkMeta, Index, IndexWriter, LabelPair, RawSeries};
+use crate::tsdb::source::{BlobReader, MemBlob};
+use crate::tsdb::tombstones::Tombstones;
+use crate::tsdb::{Corrupt, Error, Result};
+
+/// A chunk with its own bytes, not framed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chunk {
+    pub encoding: u8,
+    pub min_time: i64,
+    pub max_time: i64,
+    pub data: Vec<u8>,
+}
+
+impl Chunk {
+    pub fn samples(&self) -> u64 {
+        num_samples(self.known(), &self.data).unwrap() as u64
+    }
+
+    pub fn known(&self) -> Encoding {
+        Encoding::from_byte(self.encoding).unwrap()
+    }
+
+    /// Times and values; a value as text, which unlike a float can be compared
+    /// whatever NaN it is. Of a histogram the hint is apart.
+    pub fn decode(&self) -> Vec<(i64, String, CounterReset)> {
+        let mut floats = FloatSamples::default();
+        let mut scratch = DecodeScratch::default();
+        let mut out = Vec::new();
+        let mut push = |t, mut text: String, hint, sum: f64| {
+            text.push_str(&format!(" {:016x}", sum.to_bits()));
+            out.push((t, text, hint));
+        };
+        match decode_chunk(self.known(), &self.data, &mut floats, &mut scratch).unwrap() {
+            Decoded::Floats { .. } => {
+                for (t, v) in floats.iter() {
+                    push(t, String::new(), CounterReset::Unknown, v);
+                }
+            }
+            Decoded::Histograms(mut iter) => {
+                while let Some(t) = iter.next().unwrap() {
+                    let mut h = iter.current().clone();
+                    let hint = std::mem::take(&mut h.counter_reset);
+                    push(t, format!("{h:?}"), hint, h.sum);
+                }
+            }
+            Decoded::FloatHistograms(mut iter) => {
+                while let Some(t) = iter.next().unwrap() {
+                    let mut h = iter.current().clone();
+                    let hint = std::mem::take(&mut h.counter_reset);
+                    push(t, format!("{h:?}"), hint, h.sum);
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Chunks that [`SeriesEncoder`] makes of what `push` gives it.
+pub(super) fn encode(push: impl FnOnce(&mut SeriesEncoder, &mut EncodedChunks)) -> Vec<Chunk> {
+    let mut encoder = SeriesEncoder::new();
+    let mut out = EncodedChunks::default();
+    push(&mut encoder, &mut out);
+    encoder.finish(&mut out).unwrap();
+    let chunk = |(meta, data): (&crate::tsdb::chunkenc::EncodedChunk, &[u8])| Chunk {
+        encoding: meta.encoding.as_byte(),
+        min_time: meta.min_time,
+        max_time: meta.max_time,
+        data: data.to_vec(),
+    };
+    out.iter().map(chunk).collect()
+}
+
+/// One float chunk, at most 120 samples.
+pub(super) fn float_chunk(samples: &[(i64, f64)]) -> Chunk {
+    let mut chunks = encode(|encoder, out| {
+        for &(t, v) in samples {
+            encoder.push_float(t, v, out).unwrap();
+        }
+    });
+    assert_eq!(chunks.len(), 1);
+    chunks.remove(0)
+}
+
+/// A float as [`Chunk::decode`] writes it.
+pub(super) fn text(v: f64) -> String {
+    format!(" {:016x}", v.to_bits())
+}
+
+/// The naive model of a merge: for each time the sample of the lowest rank.
+pub(super) fn naive(sources: &[Vec<Chunk>]) -> Vec<(i64, String)> {
+    let mut samples = BTreeMap::new();
+    for (t, value, _) in sources.iter().flatten().flat_map(Chunk::decode) {
+        samples.entry(t).or_insert(value);
+    }
+    samples.into_iter().collect()
+}
+
+/// What [`overlap::merge_series`] made of one series.
+#[derive(Debug)]
+pub(super) struct MergedSeries {
+    pub chunks: Vec<Chunk>,
+    /// For each chunk the source chunk that it is a copy of, counted over all
+    /// sources.
+    pub copies: Vec<Option<usize>>,
+    pub ledger: Ledger,
+}
+
+impl MergedSeries {
+    pub fn samples(&self) -> Vec<(i64, String)> {
+        let decoded = self.chunks.iter().flat_map(Chunk::decode);
+        decoded.map(|(t, v, _)| (t, v)).collect()
+    }
+}
+
+/// Merges one series; the place of a source is its rank.
+pub(super) fn merge_series(sources: &[Vec<Chunk>]) -> Result<MergedSeries, PieceError> {
+    merge_series_with(sources, &mut Scratch::default())
+}
+
+pub(super) fn merge_series_with(
+    sources: &[Vec<Chunk>],
+    scratch: &mut Scratch,
+) -> Result<MergedSeries, PieceError> {
+    let mut ledger = Ledger::default();
+    let mut pieces = Vec::new();
+    let mut inputs = Vec::new();
+    for (rank, chunks) in (0..).zip(sources) {
+        for chunk in chunks {
+            ledger.read += chunk.samples();
+            ledger.chunks_read += 1;
+            pieces.push(Piece {
+                min_time: chunk.min_time,
+                max_time: chunk.max_time,
+                rank,
+                encoding: chunk.known(),
+                samples: chunk.samples() as u32,
+                data: &chunk.data,
+                input: inputs.len() as u32,
+                intact: true,
+            });
+            inputs.push(chunk.clone());
+        }
+    }
+    let (mut out, mut framed) = (Vec::new(), Vec::new());
+    let mut to = SeriesOut {
+        chunks: &mut out,
+        framed: &mut framed,
+        ledger: &mut ledger,
+    };
+    overlap::merge_series(&mut pieces, scratch, &mut to)?;
+    let mut merged = MergedSeries {
+        chunks: Vec::new(),
+        copies: Vec::new(),
+        ledger,
+    };
+    for chunk in out {
+        let (data, copy) = match chunk.data {
+            OutData::Input(i) => (inputs[i as usize].data.clone(), Some(i as usize)),
+            OutData::Framed(start, end) => {
+                // Length uvarint, encoding, data, CRC; the frame is tested elsewhere.
+                let framed = &framed[start..end];
+                let prefix = framed.iter().take_while(|b| **b >= 0x80).count() + 2;
+                (framed[prefix..framed.len() - 4].to_vec(), None)
+            }
+        };
+        merged.copies.push(copy);
+        merged.chunks.push(Chunk {
+            encoding: chunk.encoding.as_byte(),
+            min_time: chunk.min_time,
+            max_time: chunk.max_time,
+            data,
+        });
+    }
+    Ok(merged)
+}
+
+/// Labels of a series, by name.
+pub(super) type Labels = BTreeMap<String, String>;
+/// Series of a block.
+pub(super) type SeriesMap = BTreeMap<Labels, Vec<Chunk>>;
+
+pub(super) fn labels(pairs: &[(&str, &str)]) -> Labels {
+    let own = |(n, v): &(&str, &str)| ((*n).to_owned(), (*v).to_owned());
+    pairs.iter().map(own).collect()
+}
+
+/// A block in memory.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Block {
+    pub name: String,
+    pub index: Vec<u8>,
+    pub segments: Vec<Vec<u8>>,
+    pub min_time: i64,
+    pub max_time: i64,
+    pub tombstones: Option<Tombstones>,
+}
+
+impl Block {
+    /// Writes a block of `range`; `more` are symbols that no series needs.
+    pub fn write(
+        name: &str,
+        range: (i64, i64),
+        series: &SeriesMap,
+        more: &[&str],
+        segment_bytes: u32,
+    ) -> Self {
+        let mut symbols: BTreeSet<&str> = more.iter().copied().collect();
+        for (name, value) in series.keys().flatten() {
+            symbols.extend([name.as_str(), value.as_str()]);
+        }
+        let symbols: Vec<&str> = symbols.into_iter().collect();
+        let (index, segments) = (MemWriter::default(), MemSegments::default());
+        let mut writer = IndexWriter::new(Box::new(index.clone())).unwrap();
+        for symbol in &symbols {
+            writer.add_symbol(symbol.as_bytes()).unwrap();
+        }
+        let mut writer = writer.into_series().unwrap();
+        let mut chunks = ChunkWriter::new(segment_bytes, segments.create());
+        for (labels, all) in series {
+            let number = |s: &String| symbols.binary_search(&s.as_str()).unwrap() as u32;
+            let pairs: Vec<LabelPair> =
+                labels.iter().map(|(n, v)| (number(n), number(v))).collect();
+            chunks.start_series();
+            let metas: Vec<ChunkMeta> = all
+                .iter()
+                .map(|chunk| ChunkMeta {
+                    min_time: chunk.min_time,
+                    max_time: chunk.max_time,
+                    reference: chunks
+                        .append(ChunkInput::Data {
+                            encoding: chunk.encoding,
+                            data: &chunk.data,
+                        })
+                        .unwrap()
+                        .into(),
+                })
+                .collect();
+            writer.add_series(&pairs, &metas).unwrap();
+        }
+        chunks.finish().unwrap();
+        writer.finish().unwrap();
+        Self {
+            name: name.to_owned(),
+            index: index.bytes(),
+            segments: segments.bytes(),
+            min_time: range.0,
+            max_time: range.1,
+            tombstones: None,
+        }
+    }
+
+    pub fn source(&self) -> Source {
+        let (name, segments) = (self.name.clone(), self.segments.clone());
+        Source {
+            name: self.name.clone(),
+            index: Box::new(MemBlob::new(
+                format!("{name}/index"),
+                self.index.clone(),
+            )),
+            open_segment: Box::new(move |seq| {
+                let file = format!("{name}/chunks/{:06}", seq + 1);
+                let data = segments.get(seq as usize).cloned();
+                let missing = || Error::from(Corrupt::at(0, "no such segment").in_file(&file, 0));
+                Ok(Box::new(MemBlob::new(file.clone(), data.ok_or_else(missing)?)))
+            }),
+            min_time: self.min_time,
+            max_time: self.max_time,
+            tombstones: self.tombstones.clone(),
+        }
+    }
+
+    /// References of the series, as tombstones name them, in their order.
+    pub fn references(&self) -> Vec<u64> {
+        let mut index = Index::open(blob(&self.index)).unwrap();
+        let refs = index.symbol_refs().unwrap();
+        let mut stream = index.into_series(refs);
+        let mut raw = RawSeries::default();
+        let mut found = Vec::new();
+        while stream.next(&mut raw).unwrap() {
+            found.push(raw.reference);
+        }
+        found
+    }
+
+    /// Everything in the block.
+    pub fn read(&self) -> SeriesMap {
+        let mut index = Index::open(blob(&self.index)).unwrap();
+        let symbols = index.load_symbols().unwrap();
+        let mut readers: Vec<SegmentReader> = (0..)
+            .zip(&self.segments)
+            .map(|(i, s)| SegmentReader::open(i, blob(s)).unwrap())
+            .collect();
+        let mut stream = index.into_series(symbols.refs());
+        let mut raw = RawSeries::default();
+        let mut all = SeriesMap::new();
+        while stream.next(&mut raw).unwrap() {
+            let text = |n| symbols.display(n);
+            let labels = raw.labels.iter().map(|&(n, v)| (text(n), text(v))).collect();
+            let chunk = |meta: &ChunkMeta| {
+                let reference = meta.chunk_ref();
+                let record = readers[reference.segment() as usize].record(reference).unwrap();
+                record.verify().unwrap();
+                Chunk {
+                    encoding: record.encoding(),
+                    min_time: meta.min_time,
+                    max_time: meta.max_time,
+                    data: record.data().to_vec(),
+                }
+            };
+            all.insert(labels, raw.chunks.iter().map(chunk).collect());
+        }
+        all
+    }
+}
+
+fn blob(data: &[u8]) -> Box<dyn BlobReader> {
+    Box::new(MemBlob::new("01X/file", Bytes::copy_from_slice(data)))
+}
+
+/// Segments that are being written.
+#[derive(Debug, Clone, Default)]
+pub(super) struct MemSegments(Arc<Mutex<Vec<MemWriter>>>);
+
+impl MemSegments {
+    pub fn create(&self) -> super::sink::CreateSegment {
+        let made = Arc::clone(&self.0);
+        Box::new(move |seq| {
+            let mut made = made.lock().unwrap();
+            assert_eq!(seq as usize, made.len());
+            let writer = MemWriter::default();
+            made.push(writer.clone());
+            Ok(Box::new(writer))
+        })
+    }
+
+    pub fn bytes(&self) -> Vec<Vec<u8>> {
+        self.0.lock().unwrap().iter().map(MemWriter::bytes).collect()
+    }
+}
+
+pub(super) fn pool(threads: usize) -> Arc<ThreadPool> {
+    Arc::new(ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+}
+
+/// How to merge in a test.
+pub(super) struct Setup {
+    pub pool: Arc<ThreadPool>,
+    pub range: (i64, i64),
+    pub segment_bytes: u32,
+    pub tuning: pipeline::Tuning,
+}
+
+impl Setup {
+    /// The hull of the blocks and the tuning of the product.
+    pub fn new(pool: &Arc<ThreadPool>, blocks: &[Block]) -> Self {
+        let start = blocks.iter().map(|b| b.min_time).min();
+        let end = blocks.iter().map(|b| b.max_time).max();
+        Self {
+            pool: Arc::clone(pool),
+            range: (start.unwrap_or(0), end.unwrap_or(0)),
+            segment_bytes: DEFAULT_SEGMENT_SIZE,
+            tuning: pipeline::Tuning::default(),
+        }
+    }
+
+    pub fn merge(&self, blocks: &[Block]) -> Result<(Block, Merged), MergeError> {
+        let (index, segments) = (MemWriter::default(), MemSegments::default());
+        let output = Output {
+            index: Box::new(index.clone()),
+            create_segment: segments.create(),
+        };
+        let merged = self.merge_into(blocks.iter().map(Block::source).collect(), output)?;
+        let block = Block {
+            name: "result".to_owned(),
+            index: index.bytes(),
+            segments: segments.bytes(),
+            min_time: self.range.0,
+            max_time: self.range.1,
+            tombstones: None,
+        };
+        assert_eq!(merged.index_bytes, block.index.len() as u64);
+        let sizes: Vec<u64> = block.segments.iter().map(|s| s.len() as u64).collect();
+        assert_eq!(merged.segment_bytes, sizes);
+        assert!(merged.ledger.balances());
+        Ok((block, merged))
+    }
+
+    pub fn merge_into(&self, sources: Vec<Source>, output: Output) -> Result<Merged, MergeError> {
+        let options = MergeOptions {
+            pool: Arc::clone(&self.pool),
+            range: self.range,
+            segment_bytes: self.segment_bytes,
+        };
+        pipeline::merge_with(sources, &options, output, self.tuning)
+    }
+}

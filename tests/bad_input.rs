@@ -1,0 +1,188 @@
+//! The binary on input that is wrong: what it says, how it exits, and that it
+//! marks nothing.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use support::s3_server::{self, recite, refusal};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+/// Runs `lithify compact` with a configuration given as text.
+fn compact(yaml: &str, extra: &[&str]) -> Output {
+    let work = tempfile::tempdir().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_lithify"))
+        .arg("compact")
+        .arg(format!("--objstore.config={yaml}"))
+        .arg(format!("--data-dir={}", work.path().display()))
+        .args(extra)
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .timeout(std::time::Duration::from_secs(120))
+        .output()
+        .unwrap()
+}
+
+fn folder_yaml(dir: &Path) -> String {
+    format!("type: FILESYSTEM\nconfig:\n  directory: {}\n", dir.display())
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Exit code 1, and a message with all the words and a cure.
+fn refused(output: &Output, words: &[&str]) {
+    let text = text(output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is missing in: {text}");
+    }
+    assert!(text.contains("cure:"), "no cure in: {text}");
+}
+
+/// The blocks of one edge stream in a folder of their own, by name.
+fn edge_stream() -> (tempfile::TempDir, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut blocks = Vec::new();
+    for entry in fs::read_dir(fixture("quickstart")).unwrap() {
+        let from = entry.unwrap().path();
+        let meta = fs::read_to_string(from.join("meta.json")).unwrap();
+        if !meta.contains("\"cluster\": \"cluster-02\"") {
+            continue;
+        }
+        let name = from.file_name().unwrap().to_str().unwrap().to_owned();
+        let to = dir.path().join(&name);
+        fs::create_dir_all(to.join("chunks")).unwrap();
+        for file in ["meta.json", "index", "chunks/000001"] {
+            fs::copy(from.join(file), to.join(file)).unwrap();
+        }
+        blocks.push(name);
+    }
+    blocks.sort();
+    assert_eq!(blocks.len(), 31);
+    (dir, blocks)
+}
+
+fn marks(dir: &Path) -> usize {
+    let blocks = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    blocks.filter(|b| b.join("deletion-mark.json").exists()).count()
+}
+
+#[test]
+fn wrong_configurations_are_named() {
+    let cases: [(&str, &[&str]); 6] = [
+        ("type: FILESYSTEM\nconfig:\n  dir: /x\n", &["dir"]),
+        ("type: FILESYSTEM\nconfig: [", &["bucket configuration"]),
+        ("type: SWIFT\nconfig: {}\n", &["SWIFT"]),
+        ("type: S3\nconfig:\n  endpoint: localhost\n", &["bucket"]),
+        ("type: S3\nconfig:\n  bucket: b\n  endpoint: $(NO_SUCH_VARIABLE)\n", &["NO_SUCH_VARIABLE"]),
+        ("", &["objstore.config"]),
+    ];
+    for (yaml, words) in cases {
+        refused(&compact(yaml, &[]), words);
+    }
+}
+
+#[test]
+fn a_missing_folder_is_named() {
+    let yaml = folder_yaml(Path::new("/no/such/folder"));
+    refused(&compact(&yaml, &[]), &["/no/such/folder", "does not exist"]);
+}
+
+#[test]
+fn wrong_flags_exit_with_2() {
+    for flag in ["--no-such-flag", "--delete-delay=1.5h", "--compact.concurrency=0"] {
+        let output = compact("type: FILESYSTEM", &[flag]);
+        assert_eq!(output.status.code(), Some(2), "{flag}: {}", text(&output));
+    }
+}
+
+#[test]
+fn an_unreachable_store_is_named_without_a_long_wait() {
+    let started = std::time::Instant::now();
+    let yaml = s3_server::config("127.0.0.1:1", "blocks", "");
+    refused(&compact(&yaml, &[]), &["blocks", "cannot be reached"]);
+    assert!(started.elapsed().as_secs() < 100, "probing gives up early");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_says_no_is_quoted() {
+    let cases = [
+        (refusal("403 Forbidden", "AccessDenied", "no"), "permission denied"),
+        (refusal("404 Not Found", "NoSuchBucket", "no"), "the bucket does not exist"),
+    ];
+    for (answer, words) in cases {
+        let endpoint = recite(answer).await;
+        let yaml = s3_server::config(&endpoint, "blocks", "");
+        let output = tokio::task::spawn_blocking(move || compact(&yaml, &[])).await.unwrap();
+        refused(&output, &["blocks", words]);
+        assert!(!text(&output).contains(s3_server::SECRET_KEY));
+    }
+}
+
+#[test]
+fn a_block_without_meta_is_left_out_and_the_rest_goes_on() {
+    let (dir, blocks) = edge_stream();
+    fs::remove_file(dir.path().join(&blocks[3]).join("meta.json")).unwrap();
+    let output = compact(&folder_yaml(dir.path()), &[]);
+    assert_eq!(output.status.code(), Some(0), "an upload may be under way: {}", text(&output));
+    assert!(text(&output).contains(&blocks[3]) && text(&output).contains("no meta.json"));
+    assert!(marks(dir.path()) > 20, "the other blocks were compacted");
+    assert!(!dir.path().join(&blocks[3]).join("deletion-mark.json").exists());
+}
+
+#[test]
+fn an_unreadable_meta_is_a_problem() {
+    let (dir, blocks) = edge_stream();
+    fs::write(dir.path().join(&blocks[3]).join("meta.json"), "{").unwrap();
+    let output = compact(&folder_yaml(dir.path()), &[]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert!(text(&output).contains(&blocks[3]));
+}
+
+#[test]
+fn a_flipped_byte_stops_its_compaction_and_is_located() {
+    for (file, at) in [("chunks/000001", 5000), ("index", 3000)] {
+        let (dir, blocks) = edge_stream();
+        let victim = dir.path().join(&blocks[5]).join(file);
+        let mut bytes = fs::read(&victim).unwrap();
+        bytes[at] ^= 0x10;
+        fs::write(&victim, bytes).unwrap();
+        let before = fs::read_dir(dir.path()).unwrap().count();
+
+        let output = compact(&folder_yaml(dir.path()), &["--compact.concurrency=1"]);
+        let text = text(&output);
+        // The first window was compacted before the second one failed.
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        for word in [blocks[5].as_str(), file, "at byte", "no-compact-mark.json"] {
+            assert!(text.contains(word), "{word:?} is missing in: {text}");
+        }
+        assert_eq!(marks(dir.path()), 4, "only the sources of the first window are marked");
+        let after = fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(after, before + 1, "nothing is left of the failed compaction");
+    }
+}
+
+#[test]
+fn files_that_are_not_as_stated_are_a_problem() {
+    type Damage = fn(&Path);
+    let cases: [(Damage, &str); 3] = [
+        (|block| fs::remove_file(block.join("index")).unwrap(), "index is missing"),
+        (|block| fs::remove_file(block.join("chunks/000001")).unwrap(), "chunks/000001 is missing"),
+        (|block| fs::write(block.join("chunks/000001"), "short").unwrap(), "has 5 bytes"),
+    ];
+    for (damage, words) in cases {
+        let (dir, blocks) = edge_stream();
+        damage(&dir.path().join(&blocks[3]));
+        let output = compact(&folder_yaml(dir.path()), &[]);
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+        assert!(text(&output).contains(words), "{words}: {}", text(&output));
+        assert!(!dir.path().join(&blocks[3]).join("deletion-mark.json").exists());
+    }
+}

@@ -1,0 +1,194 @@
+//! Whole runs over real blocks, in folders and on the embedded S3 server.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lithify::compact::report::RunReport;
+use lithify::compact::{Compactor, Options};
+use lithify::objstore::Bucket;
+use lithify::plan::Settings;
+use lithify::runtime::clock::{Clock, FixedClock};
+use lithify::runtime::pool;
+use support::s3_server::S3Server;
+
+/// Some days after the quick-start blocks were written, ms since the epoch.
+const NOW_MS: i64 = 1_789_000_000_000;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The quick-start bucket in a folder of its own.
+fn quickstart() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    copy_dir(&fixture("quickstart"), dir.path());
+    dir
+}
+
+fn settings() -> Settings {
+    Settings {
+        replica_labels: vec!["prometheus_replica".into(), "receive_replica".into()],
+        vertical: true,
+        ..Settings::default()
+    }
+}
+
+async fn compact_with(bucket: &Bucket, settings: Settings, threads: usize) -> RunReport {
+    let scratch = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(FixedClock::at(NOW_MS));
+    let compactor = Compactor {
+        bucket: bucket.clone(),
+        clock,
+        pool: pool::cpu_pool(threads).unwrap(),
+        options: Options {
+            plan: settings,
+            concurrency: threads,
+            fetch_concurrency: 8,
+            scratch: scratch.path().to_owned(),
+        },
+    };
+    let report = compactor.run().await.unwrap();
+    let left = fs::read_dir(scratch.path()).unwrap().count();
+    assert_eq!(left, 0, "scratch is empty after a run");
+    report
+}
+
+async fn compact(bucket: &Bucket) -> RunReport {
+    compact_with(bucket, settings(), 2).await
+}
+
+/// Everything but the names of live blocks, by labels and range.
+async fn live(bucket: &Bucket) -> BTreeMap<String, Vec<Vec<u8>>> {
+    let names: Vec<String> =
+        bucket.list("").await.unwrap().into_iter().map(|o| o.name).collect();
+    let mut live = BTreeMap::new();
+    for name in names.iter().filter(|n| n.ends_with("/meta.json")) {
+        let id = name.trim_end_matches("/meta.json");
+        if names.contains(&format!("{id}/deletion-mark.json")) {
+            continue;
+        }
+        let meta = bucket.get(name).await.unwrap().unwrap();
+        let meta: serde_json::Value = serde_json::from_slice(&meta).unwrap();
+        let key = format!(
+            "{} {}..{} {}",
+            meta["thanos"]["labels"], meta["minTime"], meta["maxTime"], meta["compaction"]["sources"]
+        );
+        let mut content = vec![meta["stats"].to_string().into_bytes()];
+        for file in ["index", "chunks/000001"] {
+            content.push(bucket.get(&format!("{id}/{file}")).await.unwrap().unwrap().to_vec());
+        }
+        assert!(live.insert(key, content).is_none(), "two live blocks of one kind");
+    }
+    live
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_run_finds_nothing_and_writes_nothing() {
+    let dir = quickstart();
+    let bucket = Bucket::folder(dir.path()).unwrap();
+    let first = compact(&bucket).await;
+    assert!(first.failures.is_empty() && first.held.is_empty() && !first.is_partial());
+    assert!(first.jobs.len() > 50);
+    assert!(first.ledger().balances());
+    assert!(first.ledger().deduplicated > 100_000, "the receiver's copies are gone");
+    let before = live(&bucket).await;
+
+    // A handle of its own counts only what the second run asks for.
+    let again = Bucket::folder(dir.path()).unwrap();
+    let second = compact(&again).await;
+    assert!(second.is_idle());
+    assert_eq!(again.counts().writes(), 0);
+    assert_eq!(live(&bucket).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_do_not_depend_on_threads_or_on_the_store() {
+    let (one, many) = (quickstart(), quickstart());
+    let (one, many) =
+        (Bucket::folder(one.path()).map(|b| (b, one)), Bucket::folder(many.path()).map(|b| (b, many)));
+    let ((one, _one), (many, _many)) = (one.unwrap(), many.unwrap());
+    compact_with(&one, settings(), 1).await;
+    compact_with(&many, settings(), 4).await;
+    let expected = live(&one).await;
+    assert!(live(&many).await == expected, "thread count changes the result");
+
+    let server = S3Server::start().await;
+    let remote = server.bucket("blocks").await;
+    let source = Bucket::folder(fixture("quickstart")).unwrap();
+    for object in source.list("").await.unwrap() {
+        let body = source.get(&object.name).await.unwrap().unwrap();
+        remote.put(&object.name, body).await.unwrap();
+    }
+    compact(&remote).await;
+    assert!(live(&remote).await == expected, "S3 and folder differ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_left_unmarked_by_a_crash_are_marked_by_the_next_run() {
+    let dir = quickstart();
+    let bucket = Bucket::folder(dir.path()).unwrap();
+    compact(&bucket).await;
+    let before = live(&bucket).await;
+    // As if the process had died between the upload and the marks.
+    let marks: Vec<String> = bucket
+        .list("")
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|o| o.name)
+        .filter(|n| n.ends_with("/deletion-mark.json"))
+        .collect();
+    bucket.delete_many(&marks, 4).await.unwrap();
+
+    let report = compact(&bucket).await;
+    assert!(report.jobs.is_empty(), "nothing is merged twice");
+    assert_eq!(report.garbage.len(), marks.len());
+    assert_eq!(live(&bucket).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_encoding_of_today_and_tomorrow_is_compacted() {
+    // One stream of blocks side by side, one per encoding, is no real bucket;
+    // what matters here is that none of them stops a run.
+    for entry in fs::read_dir(fixture("encodings")).unwrap() {
+        let entry = entry.unwrap().path();
+        if !entry.is_dir() {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        for block in fs::read_dir(&entry).unwrap().map(|b| b.unwrap().path()).filter(|b| b.is_dir()) {
+            copy_dir(&block, &dir.path().join(block.file_name().unwrap()));
+            // The same block once more under another replica: all of it overlaps.
+            let twin = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+            let copy = dir.path().join(twin);
+            copy_dir(&block, &copy);
+            let meta = fs::read_to_string(copy.join("meta.json")).unwrap();
+            let id = block.file_name().unwrap().to_str().unwrap();
+            let meta = meta.replace(id, twin).replacen("\"labels\": {", "\"labels\": {\n\"receive_replica\": \"b\",", 1);
+            fs::write(copy.join("meta.json"), meta).unwrap();
+        }
+        let bucket = Bucket::folder(dir.path()).unwrap();
+        let report = compact(&bucket).await;
+        assert!(report.failures.is_empty(), "{}: {:?}", entry.display(), report.failures);
+        assert_eq!(report.jobs.len(), 1, "{}", entry.display());
+        let ledger = report.ledger();
+        assert_eq!(ledger.read, 2 * ledger.written, "{}: copies are dropped", entry.display());
+    }
+}
