@@ -7,6 +7,12 @@
 //!
 //! Criterion prints elements (samples) per second; 200 Melem/s are 5 ns.
 
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a bench, and what criterion's macros make"
+)]
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};

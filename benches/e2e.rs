@@ -7,6 +7,13 @@
 //! (default 20000) and `LITHIFY_BENCH_ROUNDS` (default 3, the best one counts)
 //! change the size.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a bench that measures and prints"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,8 +31,7 @@ fn main() {
     // `cargo bench -- <filter>` hands every bench the filter; we have none.
     let series = setting("LITHIFY_BENCH_SERIES", 20_000);
     let rounds = setting("LITHIFY_BENCH_ROUNDS", 3);
-    let peers = std::env::var("LITHIFY_PEERS")
-        .expect("LITHIFY_PEERS is not set: run benches/run");
+    let peers = std::env::var("LITHIFY_PEERS").expect("LITHIFY_PEERS is not set: run benches/run");
     let peers = PathBuf::from(peers);
     let work = tempfile::tempdir().unwrap();
     let source = work.path().join("source");
@@ -40,7 +46,10 @@ fn main() {
         "", "lithify", "cpu", "peak", "thanos", "cpu", "peak", "ratio"
     );
     let replica = "--deduplication.replica-label=prometheus_replica";
-    for (name, flags) in [("horizontal", vec![]), ("vertical one-to-one", vec![replica])] {
+    for (name, flags) in [
+        ("horizontal", vec![]),
+        ("vertical one-to-one", vec![replica]),
+    ] {
         let best = |program: &dyn Fn(&Path) -> Command| {
             (0..rounds)
                 .map(|_| round(work.path(), &source, program, &flags))
@@ -61,12 +70,23 @@ fn main() {
 }
 
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(default)
 }
 
 fn generate(peers: &Path, out: &Path, series: u64) {
     let status = Command::new(peers.join("oracle"))
-        .args(["bench-blocks", "--interval", "15s", "--range", "2h", "--blocks", "5"])
+        .args([
+            "bench-blocks",
+            "--interval",
+            "15s",
+            "--range",
+            "2h",
+            "--blocks",
+            "5",
+        ])
         .args(["--replicas", "2", "--series", &series.to_string()])
         .arg("--out")
         .arg(out)
@@ -96,17 +116,15 @@ fn theirs(peers: &Path, config: &Path, work: &Path) -> Command {
 }
 
 /// One run on a fresh copy of the blocks.
-fn round(
-    work: &Path,
-    source: &Path,
-    program: &dyn Fn(&Path) -> Command,
-    flags: &[&str],
-) -> Cost {
+fn round(work: &Path, source: &Path, program: &dyn Fn(&Path) -> Command, flags: &[&str]) -> Cost {
     let bucket = work.join("bucket");
     let _ = fs::remove_dir_all(&bucket);
     copy_dir(source, &bucket);
     let config = work.join("bucket.yml");
-    let yaml = format!("type: FILESYSTEM\nconfig:\n  directory: {}\n", bucket.display());
+    let yaml = format!(
+        "type: FILESYSTEM\nconfig:\n  directory: {}\n",
+        bucket.display()
+    );
     fs::write(&config, yaml).unwrap();
     let mut command = program(&config);
     command
@@ -128,7 +146,10 @@ fn measure(command: &mut Command) -> Cost {
     // SAFETY: both pointers are to live locals, and the child is ours and was
     // not waited for yet.
     let pid = unsafe { libc::wait4(child.id().cast_signed(), &raw mut status, 0, &raw mut usage) };
-    assert!(pid > 0 && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{command:?}");
+    assert!(
+        pid > 0 && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0,
+        "{command:?}"
+    );
     let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
     Cost {
         wall: started.elapsed().as_secs_f64(),
@@ -157,7 +178,11 @@ fn size(dir: &Path) -> u64 {
         .map(|entry| {
             let entry = entry.unwrap();
             let meta = entry.metadata().unwrap();
-            if meta.is_dir() { size(&entry.path()) } else { meta.len() }
+            if meta.is_dir() {
+                size(&entry.path())
+            } else {
+                meta.len()
+            }
         })
         .sum()
 }

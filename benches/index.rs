@@ -2,6 +2,12 @@
 //! reading and passing chunks on. The criterion figures are for all series;
 //! divide the inverse of "elem/s" for one.
 
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a bench, and what criterion's macros make"
+)]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

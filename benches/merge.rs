@@ -8,6 +8,12 @@
 //! Criterion prints elements (samples read) per second; 100 Melem/s are 10 ns.
 //! The pool's threads do not count the reading thread and the writing one.
 
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a bench, and what criterion's macros make"
+)]
+
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -93,14 +99,15 @@ impl Block {
             Ok(Box::new(Keep(Vec::new(), segment_done.clone())))
         };
         let mut chunks = ChunkWriter::new(DEFAULT_SEGMENT_SIZE, blob);
-        let mut writer =
-            IndexWriter::new(Box::new(Keep(Vec::new(), index_done))).expect("index");
+        let mut writer = IndexWriter::new(Box::new(Keep(Vec::new(), index_done))).expect("index");
         // Names ascend: __name__, a, b, and below them values.
         for name in ["__name__", "instance"] {
             writer.add_symbol(name.as_bytes()).expect("symbol");
         }
         for value in 0..SERIES {
-            writer.add_symbol(format!("v{value:06}").as_bytes()).expect("symbol");
+            writer
+                .add_symbol(format!("v{value:06}").as_bytes())
+                .expect("symbol");
         }
         let mut writer = writer.into_series().expect("series");
         let mut encoder = SeriesEncoder::new();
@@ -182,7 +189,11 @@ fn run(blocks: &[Block], pool: &Arc<ThreadPool>) -> Merged {
         .map(|(i, block)| block.source(&format!("block-{i}")))
         .collect();
     let start = blocks.iter().map(|b| b.min_time).min().unwrap_or_default();
-    let end = blocks.iter().map(|b| b.min_time + RANGE).max().unwrap_or_default();
+    let end = blocks
+        .iter()
+        .map(|b| b.min_time + RANGE)
+        .max()
+        .unwrap_or_default();
     let options = MergeOptions {
         pool: Arc::clone(pool),
         range: (start, end),
@@ -201,7 +212,9 @@ fn bench(c: &mut Criterion) {
     let samples = u64::from(SERIES) * SAMPLES as u64 * 2;
     for (name, blocks) in [("vertical", vertical), ("horizontal", horizontal)] {
         let mut group = c.benchmark_group(name);
-        group.throughput(Throughput::Elements(samples)).sample_size(10);
+        group
+            .throughput(Throughput::Elements(samples))
+            .sample_size(10);
         for threads in [1, 2] {
             let pool = ThreadPoolBuilder::new().num_threads(threads).build();
             let pool = Arc::new(pool.expect("pool"));

@@ -1,6 +1,8 @@
 //! Holds the layers: which module may name which, and which crates the pure
 //! ones may not name at all. Reads `src/` as text.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,11 +17,31 @@ const MAY_NAME: [(&str, &[&str]); 10] = [
     ("objstore", &["error", "runtime", "tsdb"]),
     ("block", &["error", "runtime", "tsdb", "merge", "objstore"]),
     ("plan", &["error", "runtime", "tsdb", "merge", "block"]),
-    ("compact", &["error", "runtime", "tsdb", "merge", "objstore", "block", "plan"]),
-    ("telemetry", &["error", "runtime", "tsdb", "merge", "objstore", "block", "plan", "compact"]),
+    (
+        "compact",
+        &[
+            "error", "runtime", "tsdb", "merge", "objstore", "block", "plan",
+        ],
+    ),
+    (
+        "telemetry",
+        &[
+            "error", "runtime", "tsdb", "merge", "objstore", "block", "plan", "compact",
+        ],
+    ),
     (
         "cli",
-        &["error", "runtime", "tsdb", "merge", "objstore", "block", "plan", "compact", "telemetry"],
+        &[
+            "error",
+            "runtime",
+            "tsdb",
+            "merge",
+            "objstore",
+            "block",
+            "plan",
+            "compact",
+            "telemetry",
+        ],
     ),
 ];
 
@@ -101,7 +123,11 @@ fn imports_point_to_the_left() {
             }
         }
     }
-    assert!(wrong.is_empty(), "imports that point up:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "imports that point up:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -119,24 +145,40 @@ fn pure_modules_do_no_io() {
             }
         }
     }
-    assert!(wrong.is_empty(), "impure code in pure modules:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "impure code in pure modules:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
 fn files_can_be_held_in_mind() {
     let mut long = Vec::new();
     for (path, text) in sources().into_values().flatten() {
-        let product = text.split("\n#[cfg(test)]\nmod ").next().unwrap().lines().count();
+        let product = text
+            .split("\n#[cfg(test)]\nmod ")
+            .next()
+            .unwrap()
+            .lines()
+            .count();
         if !is_test(&path) && product > 500 {
             long.push(format!("{}: {product} lines", path.display()));
         }
     }
-    assert!(long.is_empty(), "files over 500 lines:\n{}", long.join("\n"));
+    assert!(
+        long.is_empty(),
+        "files over 500 lines:\n{}",
+        long.join("\n")
+    );
 }
 
 /// The checks above must be able to fail.
 #[test]
 fn comments_and_tests_do_not_count_and_code_does() {
-    assert!(!code("// crate::cli\nlet x = 1;\n#[cfg(test)]\nmod tests { use crate::cli; }").contains("cli"));
+    assert!(
+        !code("// crate::cli\nlet x = 1;\n#[cfg(test)]\nmod tests { use crate::cli; }")
+            .contains("cli")
+    );
     assert!(code("use crate::cli::main;").contains("crate::cli"));
 }

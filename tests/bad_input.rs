@@ -1,6 +1,8 @@
 //! The binary on input that is wrong: what it says, how it exits, and that it
 //! marks nothing.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+
 mod support;
 
 use std::fs;
@@ -11,7 +13,9 @@ use assert_cmd::Command;
 use support::s3_server::{self, recite, refusal};
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(name)
 }
 
 /// Runs `lithify compact` with a configuration given as text.
@@ -29,7 +33,10 @@ fn compact(yaml: &str, extra: &[&str]) -> Output {
 }
 
 fn folder_yaml(dir: &Path) -> String {
-    format!("type: FILESYSTEM\nconfig:\n  directory: {}\n", dir.display())
+    format!(
+        "type: FILESYSTEM\nconfig:\n  directory: {}\n",
+        dir.display()
+    )
 }
 
 fn text(output: &Output) -> String {
@@ -71,7 +78,9 @@ fn edge_stream() -> (tempfile::TempDir, Vec<String>) {
 
 fn marks(dir: &Path) -> usize {
     let blocks = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
-    blocks.filter(|b| b.join("deletion-mark.json").exists()).count()
+    blocks
+        .filter(|b| b.join("deletion-mark.json").exists())
+        .count()
 }
 
 #[test]
@@ -81,7 +90,10 @@ fn wrong_configurations_are_named() {
         ("type: FILESYSTEM\nconfig: [", &["bucket configuration"]),
         ("type: SWIFT\nconfig: {}\n", &["SWIFT"]),
         ("type: S3\nconfig:\n  endpoint: localhost\n", &["bucket"]),
-        ("type: S3\nconfig:\n  bucket: b\n  endpoint: $(NO_SUCH_VARIABLE)\n", &["NO_SUCH_VARIABLE"]),
+        (
+            "type: S3\nconfig:\n  bucket: b\n  endpoint: $(NO_SUCH_VARIABLE)\n",
+            &["NO_SUCH_VARIABLE"],
+        ),
         ("", &["objstore.config"]),
     ];
     for (yaml, words) in cases {
@@ -97,7 +109,11 @@ fn a_missing_folder_is_named() {
 
 #[test]
 fn wrong_flags_exit_with_2() {
-    for flag in ["--no-such-flag", "--delete-delay=1.5h", "--compact.concurrency=0"] {
+    for flag in [
+        "--no-such-flag",
+        "--delete-delay=1.5h",
+        "--compact.concurrency=0",
+    ] {
         let output = compact("type: FILESYSTEM", &[flag]);
         assert_eq!(output.status.code(), Some(2), "{flag}: {}", text(&output));
     }
@@ -114,13 +130,21 @@ fn an_unreachable_store_is_named_without_a_long_wait() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_says_no_is_quoted() {
     let cases = [
-        (refusal("403 Forbidden", "AccessDenied", "no"), "permission denied"),
-        (refusal("404 Not Found", "NoSuchBucket", "no"), "the bucket does not exist"),
+        (
+            refusal("403 Forbidden", "AccessDenied", "no"),
+            "permission denied",
+        ),
+        (
+            refusal("404 Not Found", "NoSuchBucket", "no"),
+            "the bucket does not exist",
+        ),
     ];
     for (answer, words) in cases {
         let endpoint = recite(answer).await;
         let yaml = s3_server::config(&endpoint, "blocks", "");
-        let output = tokio::task::spawn_blocking(move || compact(&yaml, &[])).await.unwrap();
+        let output = tokio::task::spawn_blocking(move || compact(&yaml, &[]))
+            .await
+            .unwrap();
         refused(&output, &["blocks", words]);
         assert!(!text(&output).contains(s3_server::SECRET_KEY));
     }
@@ -131,10 +155,20 @@ fn a_block_without_meta_is_left_out_and_the_rest_goes_on() {
     let (dir, blocks) = edge_stream();
     fs::remove_file(dir.path().join(&blocks[3]).join("meta.json")).unwrap();
     let output = compact(&folder_yaml(dir.path()), &[]);
-    assert_eq!(output.status.code(), Some(0), "an upload may be under way: {}", text(&output));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "an upload may be under way: {}",
+        text(&output)
+    );
     assert!(text(&output).contains(&blocks[3]) && text(&output).contains("no meta.json"));
     assert!(marks(dir.path()) > 20, "the other blocks were compacted");
-    assert!(!dir.path().join(&blocks[3]).join("deletion-mark.json").exists());
+    assert!(
+        !dir.path()
+            .join(&blocks[3])
+            .join("deletion-mark.json")
+            .exists()
+    );
 }
 
 #[test]
@@ -163,9 +197,17 @@ fn a_flipped_byte_stops_its_compaction_and_is_located() {
         for word in [blocks[5].as_str(), file, "at byte", "no-compact-mark.json"] {
             assert!(text.contains(word), "{word:?} is missing in: {text}");
         }
-        assert_eq!(marks(dir.path()), 4, "only the sources of the first window are marked");
+        assert_eq!(
+            marks(dir.path()),
+            4,
+            "only the sources of the first window are marked"
+        );
         let after = fs::read_dir(dir.path()).unwrap().count();
-        assert_eq!(after, before + 1, "nothing is left of the failed compaction");
+        assert_eq!(
+            after,
+            before + 1,
+            "nothing is left of the failed compaction"
+        );
     }
 }
 
@@ -173,9 +215,18 @@ fn a_flipped_byte_stops_its_compaction_and_is_located() {
 fn files_that_are_not_as_stated_are_a_problem() {
     type Damage = fn(&Path);
     let cases: [(Damage, &str); 3] = [
-        (|block| fs::remove_file(block.join("index")).unwrap(), "index is missing"),
-        (|block| fs::remove_file(block.join("chunks/000001")).unwrap(), "chunks/000001 is missing"),
-        (|block| fs::write(block.join("chunks/000001"), "short").unwrap(), "has 5 bytes"),
+        (
+            |block| fs::remove_file(block.join("index")).unwrap(),
+            "index is missing",
+        ),
+        (
+            |block| fs::remove_file(block.join("chunks/000001")).unwrap(),
+            "chunks/000001 is missing",
+        ),
+        (
+            |block| fs::write(block.join("chunks/000001"), "short").unwrap(),
+            "has 5 bytes",
+        ),
     ];
     for (damage, words) in cases {
         let (dir, blocks) = edge_stream();
@@ -183,6 +234,11 @@ fn files_that_are_not_as_stated_are_a_problem() {
         let output = compact(&folder_yaml(dir.path()), &[]);
         assert_eq!(output.status.code(), Some(3), "{}", text(&output));
         assert!(text(&output).contains(words), "{words}: {}", text(&output));
-        assert!(!dir.path().join(&blocks[3]).join("deletion-mark.json").exists());
+        assert!(
+            !dir.path()
+                .join(&blocks[3])
+                .join("deletion-mark.json")
+                .exists()
+        );
     }
 }

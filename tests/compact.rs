@@ -1,5 +1,7 @@
 //! Whole runs over real blocks, in folders and on the embedded S3 server.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,9 @@ use support::s3_server::S3Server;
 const NOW_MS: i64 = 1_789_000_000_000;
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(name)
 }
 
 fn copy_dir(from: &Path, to: &Path) {
@@ -76,8 +80,13 @@ async fn compact(bucket: &Bucket) -> RunReport {
 
 /// Everything but the names of live blocks, by labels and range.
 async fn live(bucket: &Bucket) -> BTreeMap<String, Vec<Vec<u8>>> {
-    let names: Vec<String> =
-        bucket.list("").await.unwrap().into_iter().map(|o| o.name).collect();
+    let names: Vec<String> = bucket
+        .list("")
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|o| o.name)
+        .collect();
     let mut live = BTreeMap::new();
     for name in names.iter().filter(|n| n.ends_with("/meta.json")) {
         let id = name.trim_end_matches("/meta.json");
@@ -88,13 +97,26 @@ async fn live(bucket: &Bucket) -> BTreeMap<String, Vec<Vec<u8>>> {
         let meta: serde_json::Value = serde_json::from_slice(&meta).unwrap();
         let key = format!(
             "{} {}..{} {}",
-            meta["thanos"]["labels"], meta["minTime"], meta["maxTime"], meta["compaction"]["sources"]
+            meta["thanos"]["labels"],
+            meta["minTime"],
+            meta["maxTime"],
+            meta["compaction"]["sources"]
         );
         let mut content = vec![meta["stats"].to_string().into_bytes()];
         for file in ["index", "chunks/000001"] {
-            content.push(bucket.get(&format!("{id}/{file}")).await.unwrap().unwrap().to_vec());
+            content.push(
+                bucket
+                    .get(&format!("{id}/{file}"))
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .to_vec(),
+            );
         }
-        assert!(live.insert(key, content).is_none(), "two live blocks of one kind");
+        assert!(
+            live.insert(key, content).is_none(),
+            "two live blocks of one kind"
+        );
     }
     live
 }
@@ -107,7 +129,10 @@ async fn a_second_run_finds_nothing_and_writes_nothing() {
     assert!(first.failures.is_empty() && first.held.is_empty() && !first.is_partial());
     assert!(first.jobs.len() > 50);
     assert!(first.ledger().balances());
-    assert!(first.ledger().deduplicated > 100_000, "the receiver's copies are gone");
+    assert!(
+        first.ledger().deduplicated > 100_000,
+        "the receiver's copies are gone"
+    );
     let before = live(&bucket).await;
 
     // A handle of its own counts only what the second run asks for.
@@ -121,13 +146,18 @@ async fn a_second_run_finds_nothing_and_writes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn results_do_not_depend_on_threads_or_on_the_store() {
     let (one, many) = (quickstart(), quickstart());
-    let (one, many) =
-        (Bucket::folder(one.path()).map(|b| (b, one)), Bucket::folder(many.path()).map(|b| (b, many)));
+    let (one, many) = (
+        Bucket::folder(one.path()).map(|b| (b, one)),
+        Bucket::folder(many.path()).map(|b| (b, many)),
+    );
     let ((one, _one), (many, _many)) = (one.unwrap(), many.unwrap());
     compact_with(&one, settings(), 1).await;
     compact_with(&many, settings(), 4).await;
     let expected = live(&one).await;
-    assert!(live(&many).await == expected, "thread count changes the result");
+    assert!(
+        live(&many).await == expected,
+        "thread count changes the result"
+    );
 
     let server = S3Server::start().await;
     let remote = server.bucket("blocks").await;
@@ -173,7 +203,11 @@ async fn every_encoding_of_today_and_tomorrow_is_compacted() {
             continue;
         }
         let dir = tempfile::tempdir().unwrap();
-        for block in fs::read_dir(&entry).unwrap().map(|b| b.unwrap().path()).filter(|b| b.is_dir()) {
+        for block in fs::read_dir(&entry)
+            .unwrap()
+            .map(|b| b.unwrap().path())
+            .filter(|b| b.is_dir())
+        {
             copy_dir(&block, &dir.path().join(block.file_name().unwrap()));
             // The same block once more under another replica: all of it overlaps.
             let twin = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
@@ -181,14 +215,28 @@ async fn every_encoding_of_today_and_tomorrow_is_compacted() {
             copy_dir(&block, &copy);
             let meta = fs::read_to_string(copy.join("meta.json")).unwrap();
             let id = block.file_name().unwrap().to_str().unwrap();
-            let meta = meta.replace(id, twin).replacen("\"labels\": {", "\"labels\": {\n\"receive_replica\": \"b\",", 1);
+            let meta = meta.replace(id, twin).replacen(
+                "\"labels\": {",
+                "\"labels\": {\n\"receive_replica\": \"b\",",
+                1,
+            );
             fs::write(copy.join("meta.json"), meta).unwrap();
         }
         let bucket = Bucket::folder(dir.path()).unwrap();
         let report = compact(&bucket).await;
-        assert!(report.failures.is_empty(), "{}: {:?}", entry.display(), report.failures);
+        assert!(
+            report.failures.is_empty(),
+            "{}: {:?}",
+            entry.display(),
+            report.failures
+        );
         assert_eq!(report.jobs.len(), 1, "{}", entry.display());
         let ledger = report.ledger();
-        assert_eq!(ledger.read, 2 * ledger.written, "{}: copies are dropped", entry.display());
+        assert_eq!(
+            ledger.read,
+            2 * ledger.written,
+            "{}: copies are dropped",
+            entry.display()
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! Every kind of bucket against the same expectations, and the ways in which
 //! a bucket can fail.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+
 mod support;
 
 use std::os::unix::fs::{PermissionsExt, symlink};

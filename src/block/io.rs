@@ -21,7 +21,9 @@ fn read_ahead(size: u64, sources: usize) -> ReadAhead {
     let share = JOB_BYTES / (2 * DEPTH * sources.max(1));
     let window = share.clamp(64 << 10, 2 << 20);
     ReadAhead {
-        window: window.min(usize::try_from(size).unwrap_or(window)).max(4096),
+        window: window
+            .min(usize::try_from(size).unwrap_or(window))
+            .max(4096),
         depth: DEPTH,
     }
 }
@@ -39,7 +41,11 @@ pub async fn open_source(
 ) -> Result<Source> {
     let id = meta.ulid;
     let index_size = sizes(INDEX).unwrap_or(0);
-    let index = bucket.open(&path(id, INDEX), index_size, read_ahead(index_size, sources))?;
+    let index = bucket.open(
+        &path(id, INDEX),
+        index_size,
+        read_ahead(index_size, sources),
+    )?;
     let tombstones = match sizes(TOMBSTONES) {
         None => None,
         Some(size) => read_tombstones(bucket, &path(id, TOMBSTONES), size).await?,
@@ -74,7 +80,9 @@ fn open_segment(
         offset: 0,
         source: Box::new(source),
     };
-    bucket.open(name, size, read_ahead(size, sources)).map_err(read)
+    bucket
+        .open(name, size, read_ahead(size, sources))
+        .map_err(read)
 }
 
 async fn read_tombstones(bucket: &Bucket, name: &str, size: u64) -> Result<Option<Tombstones>> {

@@ -124,7 +124,13 @@ mod tests {
     #[test]
     fn garbage_and_newer_versions_are_told_apart() {
         assert!(matches!(parse::<NoCompactMark>(b"{"), Found::Garbage(_)));
-        assert!(matches!(parse::<NoCompactMark>(b"{\"version\":1}"), Found::Garbage(_)));
-        assert_eq!(parse::<NoCompactMark>(b"{\"version\":2}"), Found::UnknownVersion(2));
+        assert!(matches!(
+            parse::<NoCompactMark>(b"{\"version\":1}"),
+            Found::Garbage(_)
+        ));
+        assert_eq!(
+            parse::<NoCompactMark>(b"{\"version\":2}"),
+            Found::UnknownVersion(2)
+        );
     }
 }

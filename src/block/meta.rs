@@ -59,13 +59,22 @@ pub struct Thanos {
     /// Who uploaded the block.
     pub source: String,
     /// Names under `chunks/`, ascending (older than `files`, still read).
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub segment_files: Vec<String>,
     /// Every file of the block, ascending by path.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub files: Vec<File>,
     /// What was deleted from or relabelled in the block by hand.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub rewrites: Vec<Value>,
     /// Largest entries, so that readers can size their requests.
     pub index_stats: IndexStats,

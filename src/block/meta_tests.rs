@@ -29,15 +29,28 @@ fn null_labels_and_a_missing_thanos_section_are_empty() {
     let meta = Meta::parse(id(), bare.as_bytes()).unwrap();
     assert!(meta.thanos.labels.is_empty());
     let bare = format!(r#"{{"ulid":"{ID}","minTime":0,"maxTime":1,"version":1}}"#);
-    assert_eq!(Meta::parse(id(), bare.as_bytes()).unwrap().tsdb.compaction.level, 0);
+    assert_eq!(
+        Meta::parse(id(), bare.as_bytes())
+            .unwrap()
+            .tsdb
+            .compaction
+            .level,
+        0
+    );
 }
 
 #[test]
 fn what_cannot_be_trusted_is_refused() {
     let parse = |json: String| Meta::parse(id(), json.as_bytes()).unwrap_err();
     assert!(matches!(parse(String::new()), MetaError::Parse(_)));
-    assert!(matches!(parse(text().replace("\"version\": 1", "\"version\": 2")), MetaError::Version(2)));
-    assert!(matches!(parse(text().replace("\"minTime\": -7", "\"minTime\": 7200001")), MetaError::Range(..)));
+    assert!(matches!(
+        parse(text().replace("\"version\": 1", "\"version\": 2")),
+        MetaError::Version(2)
+    ));
+    assert!(matches!(
+        parse(text().replace("\"minTime\": -7", "\"minTime\": 7200001")),
+        MetaError::Range(..)
+    ));
     let other = text().replacen("A1\"", "A2\"", 1);
     assert!(matches!(parse(other), MetaError::OtherBlock(_)));
 }

@@ -42,12 +42,14 @@ impl Inventory {
 
     /// Sum over all streams.
     pub fn total(&self) -> StreamRow {
-        self.streams.values().fold(StreamRow::default(), |a, b| StreamRow {
-            blocks: a.blocks + b.blocks,
-            bytes: a.bytes + b.bytes,
-            samples: a.samples + b.samples,
-            series: a.series + b.series,
-        })
+        self.streams
+            .values()
+            .fold(StreamRow::default(), |a, b| StreamRow {
+                blocks: a.blocks + b.blocks,
+                bytes: a.bytes + b.bytes,
+                samples: a.samples + b.samples,
+                series: a.series + b.series,
+            })
     }
 }
 

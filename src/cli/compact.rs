@@ -33,7 +33,11 @@ pub(super) struct Args {
     delete_delay: i64,
     /// External label that tells replicas apart; can be repeated, or a list
     /// with commas. Blocks that differ only in these are merged.
-    #[arg(long = "deduplication.replica-label", value_name = "LABEL", value_delimiter = ',')]
+    #[arg(
+        long = "deduplication.replica-label",
+        value_name = "LABEL",
+        value_delimiter = ','
+    )]
     replica_labels: Vec<String>,
     /// Merge blocks of one stream that overlap in time. On if replica labels
     /// are given.
@@ -55,8 +59,12 @@ pub(super) struct Args {
 
 impl Args {
     fn settings(&self) -> Settings {
-        let mut replica_labels: Vec<String> =
-            self.replica_labels.iter().filter(|l| !l.is_empty()).cloned().collect();
+        let mut replica_labels: Vec<String> = self
+            .replica_labels
+            .iter()
+            .filter(|l| !l.is_empty())
+            .cloned()
+            .collect();
         replica_labels.sort_unstable();
         replica_labels.dedup();
         Settings {
@@ -74,7 +82,9 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
     let bucket = Bucket::connect(&config).await?;
     bucket.probe().await?;
     let pool = pool::cpu_pool(args.threads)?;
-    let concurrency = args.concurrency.map_or_else(|| pool.current_num_threads(), usize::from);
+    let concurrency = args
+        .concurrency
+        .map_or_else(|| pool.current_num_threads(), usize::from);
     let compactor = Compactor {
         bucket: bucket.clone(),
         clock: Arc::new(SystemClock),
@@ -106,7 +116,11 @@ fn summary(report: &RunReport) -> Result<Outcome> {
         start_times_dropped = human::count(ledger.start_times_dropped),
         seconds = report.seconds,
         "{}",
-        if report.is_idle() { "nothing to do" } else { "run done" }
+        if report.is_idle() {
+            "nothing to do"
+        } else {
+            "run done"
+        }
     );
     for held in &report.held {
         let blocks: Vec<String> = held.blocks.iter().map(ToString::to_string).collect();
@@ -118,8 +132,14 @@ fn summary(report: &RunReport) -> Result<Outcome> {
     if !report.failures.is_empty() && report.jobs.is_empty() {
         let what = format!("all {} compactions failed", report.failures.len());
         let first = &report.failures[0].error;
-        return Err(Error::new(Kind::Retry, format!("{what}: {}", first.chain()))
-            .with_cure(first.cure().unwrap_or("see the log above").to_owned()));
+        return Err(
+            Error::new(Kind::Retry, format!("{what}: {}", first.chain()))
+                .with_cure(first.cure().unwrap_or("see the log above").to_owned()),
+        );
     }
-    Ok(if report.is_partial() { Outcome::Partial } else { Outcome::Done })
+    Ok(if report.is_partial() {
+        Outcome::Partial
+    } else {
+        Outcome::Done
+    })
 }

@@ -136,10 +136,22 @@ fn print(
             human::change(was, is)
         )
     };
-    writeln!(out, "{}", row("blocks", was.blocks, is.blocks, human::count))?;
+    writeln!(
+        out,
+        "{}",
+        row("blocks", was.blocks, is.blocks, human::count)
+    )?;
     writeln!(out, "{}", row("bytes", was.bytes, is.bytes, human::bytes))?;
-    writeln!(out, "{}", row("samples", was.samples, is.samples, human::count))?;
-    writeln!(out, "{}", row("series entries", was.series, is.series, human::count))?;
+    writeln!(
+        out,
+        "{}",
+        row("samples", was.samples, is.samples, human::count)
+    )?;
+    writeln!(
+        out,
+        "{}",
+        row("series entries", was.series, is.series, human::count)
+    )?;
     writeln!(
         out,
         "\n  {} compactions in {:.2} s: {} samples read, {} duplicates removed",

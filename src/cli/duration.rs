@@ -110,13 +110,27 @@ mod tests {
             ("0", 0),
             ("0d", 0),
             ("48h", 172_800_000),
-            ("1y2w3d4h5m6s7ms", 31_536_000_000 + 17 * 86_400_000 + 4 * 3_600_000 + 306_007),
+            (
+                "1y2w3d4h5m6s7ms",
+                31_536_000_000 + 17 * 86_400_000 + 4 * 3_600_000 + 306_007,
+            ),
             ("15s", 15_000),
         ];
         for (text, ms) in good {
             assert_eq!(parse_prometheus(text), Ok(ms), "{text}");
         }
-        for text in ["", "1.5h", "-1h", "1", "1m1h", "1h1h", "1M", "1h 2m", "h", "999999999y"] {
+        for text in [
+            "",
+            "1.5h",
+            "-1h",
+            "1",
+            "1m1h",
+            "1h1h",
+            "1M",
+            "1h 2m",
+            "h",
+            "999999999y",
+        ] {
             assert!(parse_prometheus(text).is_err(), "{text}");
         }
     }
@@ -136,7 +150,9 @@ mod tests {
         for (text, ms) in good {
             assert_eq!(parse_go(text), Ok(ms), "{text}");
         }
-        for text in ["", "-", "5", "1y", "1h 2m", "1.2.3s", ".", "h", "300y", "9999999h"] {
+        for text in [
+            "", "-", "5", "1y", "1h 2m", "1.2.3s", ".", "h", "300y", "9999999h",
+        ] {
             assert!(parse_go(text).is_err(), "{text}");
         }
     }

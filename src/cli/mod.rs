@@ -31,7 +31,12 @@ struct Cli {
     #[arg(long = "log.level", global = true, value_enum, default_value = "info")]
     log_level: logging::Level,
     /// Form of the log lines on standard error.
-    #[arg(long = "log.format", global = true, value_enum, default_value = "logfmt")]
+    #[arg(
+        long = "log.format",
+        global = true,
+        value_enum,
+        default_value = "logfmt"
+    )]
     log_format: logging::Format,
     #[command(subcommand)]
     command: Command,

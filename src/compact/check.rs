@@ -23,11 +23,7 @@ pub(super) fn index(file: &Path, expected: &BlockStats, range: (i64, i64)) -> Re
     })
 }
 
-fn walk(
-    blob: tsdb::source::MemBlob,
-    expected: &BlockStats,
-    range: (i64, i64),
-) -> tsdb::Result<()> {
+fn walk(blob: tsdb::source::MemBlob, expected: &BlockStats, range: (i64, i64)) -> tsdb::Result<()> {
     let (index, refs) = Index::open(Box::new(blob))?.into_symbols()?.finish()?;
     let mut stream = index.into_series(refs);
     let mut series = RawSeries::default();

@@ -67,18 +67,27 @@ pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
         Some(_) => job.sources.iter().collect(),
         // Nothing was left of any of them; those that say they have samples
         // stay, as upstream leaves them, for a person to look at.
-        None => job.sources.iter().filter(|b| b.view.meta.tsdb.stats.num_samples == 0).collect(),
+        None => job
+            .sources
+            .iter()
+            .filter(|b| b.view.meta.tsdb.stats.num_samples == 0)
+            .collect(),
     };
     for source in marked {
         let details = "source of compacted block";
-        mark::for_deletion(&context.bucket, context.clock.as_ref(), source.id(), details)
-            .await
-            .map_err(|e| {
-                e.context(format!(
-                    "block {id} is complete, but its sources could not all be marked; \
+        mark::for_deletion(
+            &context.bucket,
+            context.clock.as_ref(),
+            source.id(),
+            details,
+        )
+        .await
+        .map_err(|e| {
+            e.context(format!(
+                "block {id} is complete, but its sources could not all be marked; \
                      the next run marks the rest"
-                ))
-            })?;
+            ))
+        })?;
     }
     let report = report(job, &made, watch.elapsed().as_secs_f64());
     tracing::info!(
@@ -126,8 +135,14 @@ async fn make(context: &JobContext, job: &Job, id: Ulid) -> Result<Made> {
     let expected = merged.stats.clone();
     let range = (job.min_time(), job.max_time());
     let checked = index_file.clone();
-    on_a_thread("check-index", move || check::index(&checked, &expected, range)).await?;
-    context.bucket.upload_file(&index_file, &path(id, INDEX)).await?;
+    on_a_thread("check-index", move || {
+        check::index(&checked, &expected, range)
+    })
+    .await?;
+    context
+        .bucket
+        .upload_file(&index_file, &path(id, INDEX))
+        .await?;
     let meta = result::meta(id, job, &merged, context.clock.now_ms())
         .ok_or_else(|| Error::new(Kind::Internal, "a job without sources"))?;
     sources_still_there(&context.bucket, job).await?;
@@ -211,14 +226,22 @@ async fn on_a_thread<T: Send + 'static>(
 async fn sources_still_there(bucket: &Bucket, job: &Job) -> Result<()> {
     let looks = job.sources.iter().map(|source| async move {
         let id = source.id();
-        let names: Vec<String> = bucket.list(&id.to_string()).await?.into_iter().map(|o| o.name).collect();
+        let names: Vec<String> = bucket
+            .list(&id.to_string())
+            .await?
+            .into_iter()
+            .map(|o| o.name)
+            .collect();
         let has = |file: &str| names.contains(&path(id, file));
-        let newly_marked =
-            source.view.deletion.is_none() && has(block::markers::DELETION_MARK);
+        let newly_marked = source.view.deletion.is_none() && has(block::markers::DELETION_MARK);
         if has(META) && !newly_marked {
             return Ok(());
         }
-        let what = if newly_marked { "was marked for deletion" } else { "disappeared" };
+        let what = if newly_marked {
+            "was marked for deletion"
+        } else {
+            "disappeared"
+        };
         Err(Error::new(
             Kind::Retry,
             format!("source block {id} {what} while it was being compacted"),
@@ -256,8 +279,12 @@ async fn remove_partial(bucket: &Bucket, id: Ulid) {
     bucket.settle().await;
     let removed = async {
         bucket.delete(&path(id, META)).await?;
-        let rest: Vec<String> =
-            bucket.list(&id.to_string()).await?.into_iter().map(|o| o.name).collect();
+        let rest: Vec<String> = bucket
+            .list(&id.to_string())
+            .await?
+            .into_iter()
+            .map(|o| o.name)
+            .collect();
         bucket.delete_many(&rest, 8).await
     };
     if let Err(error) = removed.await {

@@ -19,7 +19,10 @@ pub(super) fn meta(id: Ulid, job: &Job, merged: &Merged, now_ms: i64) -> Option<
     let inputs: Vec<&BlockMeta> = job.sources.iter().map(|b| &b.view.meta.tsdb).collect();
     let mut tsdb = BlockMeta::compacted(id, &inputs)?;
     tsdb.stats = merged.stats.clone();
-    let segments: Vec<String> = (1..).zip(&merged.segment_bytes).map(|(i, _)| segment(i)).collect();
+    let segments: Vec<String> = (1..)
+        .zip(&merged.segment_bytes)
+        .map(|(i, _)| segment(i))
+        .collect();
     let mut files: Vec<File> = segments
         .iter()
         .zip(&merged.segment_bytes)
@@ -77,8 +80,7 @@ fn common_extensions(job: &Job) -> Option<Value> {
 }
 
 fn rfc3339(ms: i64) -> String {
-    chrono::DateTime::from_timestamp_millis(ms).map_or_else(
-        crate::block::meta::zero_time,
-        |t| t.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
-    )
+    chrono::DateTime::from_timestamp_millis(ms).map_or_else(crate::block::meta::zero_time, |t| {
+        t.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+    })
 }

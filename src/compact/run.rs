@@ -13,6 +13,7 @@ use super::report::{Failure, RunReport};
 use super::sync::Syncer;
 use crate::error::Result;
 use crate::objstore::Bucket;
+use crate::plan::filter::LiveBlock;
 use crate::plan::group::GroupKey;
 use crate::plan::{self, Job, Plan};
 use crate::runtime::clock::{Clock, StopWatch};
@@ -128,7 +129,7 @@ impl Compactor {
                     report.failures.push(Failure {
                         group: job.group,
                         labels: job.labels.clone(),
-                        sources: job.sources.iter().map(|b| b.id()).collect(),
+                        sources: job.sources.iter().map(LiveBlock::id).collect(),
                         error,
                     });
                 }

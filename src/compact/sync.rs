@@ -82,7 +82,9 @@ impl Syncer {
             done => return Ok(done?),
         }
         let folders = self.bucket.list_dirs("").await?;
-        let blocks = folders.into_iter().filter(|f| split_path(&format!("{f}/")).is_some());
+        let blocks = folders
+            .into_iter()
+            .filter(|f| split_path(&format!("{f}/")).is_some());
         let bucket = &self.bucket;
         let lists: Vec<Vec<Object>> = futures::stream::iter(blocks)
             .map(|folder| async move { bucket.list(&folder).await })
@@ -166,20 +168,22 @@ impl Syncer {
                 partial: true,
             });
         };
-        if let Some((old, meta)) = self.metas.get(&id) {
-            if *old == body {
-                return Ok(Arc::clone(meta));
-            }
+        if let Some((old, meta)) = self.metas.get(&id)
+            && *old == body
+        {
+            return Ok(Arc::clone(meta));
         }
-        let meta = Meta::parse(id, &body).map(Arc::new).map_err(|error| Problem {
-            block: id,
-            what: match &error {
-                MetaError::Parse(cause) => format!("{error}: {cause}"),
-                other => other.to_string(),
-            },
-            cure: "upload the block again, or delete its folder".to_owned(),
-            partial: false,
-        })?;
+        let meta = Meta::parse(id, &body)
+            .map(Arc::new)
+            .map_err(|error| Problem {
+                block: id,
+                what: match &error {
+                    MetaError::Parse(cause) => format!("{error}: {cause}"),
+                    other => other.to_string(),
+                },
+                cure: "upload the block again, or delete its folder".to_owned(),
+                partial: false,
+            })?;
         self.metas.insert(id, (body, Arc::clone(&meta)));
         Ok(meta)
     }
@@ -222,9 +226,9 @@ fn incomplete(meta: &Meta, files: &[ListedFile]) -> Option<String> {
     let size = |path: &str| files.iter().find(|f| f.path == path).map(|f| f.size);
     let wrong = |path: &str, stated: u64| match size(path) {
         None => Some(format!("{path} is missing")),
-        Some(n) if stated > 0 && n != stated => {
-            Some(format!("{path} has {n} bytes where meta.json states {stated}"))
-        }
+        Some(n) if stated > 0 && n != stated => Some(format!(
+            "{path} has {n} bytes where meta.json states {stated}"
+        )),
         Some(_) => None,
     };
     let stated = meta.thanos.files.iter().filter(|f| f.rel_path != META);

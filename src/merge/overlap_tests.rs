@@ -113,7 +113,7 @@ fn scrapes(gaps: std::ops::Range<i64>) -> impl Strategy<Value = Scrapes> {
         })
 }
 
-fn sources(gaps: std::ops::Range<i64>) -> impl Strategy<Value = Vec<Vec<Chunk>>> {
+pub(super) fn sources(gaps: std::ops::Range<i64>) -> impl Strategy<Value = Vec<Vec<Chunk>>> {
     prop::collection::vec(scrapes(gaps), 1..=5).prop_map(|all| {
         let mut sources: Vec<_> = all.iter().map(Scrapes::chunks).collect();
         // The last one is often a replica: the first shifted, or cut otherwise.
@@ -209,7 +209,7 @@ fn float_histogram(n: u64, shift: i32, hint: CounterReset) -> FloatHistogram {
 }
 
 /// Runs of samples of one kind, as the encoder cuts them.
-fn mixed_source() -> impl Strategy<Value = Vec<Chunk>> {
+pub(super) fn mixed_source() -> impl Strategy<Value = Vec<Chunk>> {
     let run = (0..5u8, 1..9usize, 1..40i64, 0..40u64, 0..2i32);
     (0..60i64, prop::collection::vec(run, 1..6)).prop_map(|(mut t, runs)| {
         encode(|encoder, out| {

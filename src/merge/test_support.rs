@@ -1,6 +1,7 @@
 //! Series and blocks in memory for the tests, and what is in a result.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -11,23 +12,31 @@ use super::overlap::{self, Piece, PieceError, Scratch, SeriesOut};
 use super::worker::OutData;
 use super::{MergeError, MergeOptions, Merged, Output, Source, pipeline};
 use crate::tsdb::chunkenc::{
-    CounterReset, DecodeScratch, Decoded, EncodedChunks, Encoding, FloatSamples, SeriesEncoder,
-    decode_chunk, num_samples,
+    CounterReset, DecodeScratch, Decoded, EncodedChunks, Encoding, FloatHistogram, FloatSamples,
+    SeriesEncoder, Span, decode_chunk, num_samples,
 };
 use crate::tsdb::chunks::{ChunkInput, ChunkWriter, DEFAULT_SEGMENT_SIZE, SegmentReader};
-use crate::tsdb::index::test_support::MemWriter;
+use crate::tsdb::index::test_support::{MemWriter, hex};
 use crate::tsdb::index::{ChunkMeta, Index, IndexWriter, LabelPair, RawSeries};
 use crate::tsdb::source::{BlobReader, MemBlob};
 use crate::tsdb::tombstones::Tombstones;
 use crate::tsdb::{Corrupt, Error, Result};
 
 /// A chunk with its own bytes, not framed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Chunk {
     pub encoding: u8,
     pub min_time: i64,
     pub max_time: i64,
     pub data: Vec<u8>,
+}
+
+/// In one line, since failures of property tests print many.
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (encoding, min, max) = (self.encoding, self.min_time, self.max_time);
+        write!(f, "{encoding} {min}..={max} {}", hex(&self.data))
+    }
 }
 
 impl Chunk {
@@ -40,38 +49,78 @@ impl Chunk {
     }
 
     /// Times and values; a value as text, which unlike a float can be compared
-    /// whatever NaN it is. Of a histogram the hint is apart.
+    /// whatever NaN it is. Of a histogram the hint is apart, and buckets without
+    /// observations are left out: they come and go with the layout of the chunk.
     pub fn decode(&self) -> Vec<(i64, String, CounterReset)> {
         let mut floats = FloatSamples::default();
         let mut scratch = DecodeScratch::default();
         let mut out = Vec::new();
-        let mut push = |t, mut text: String, hint, sum: f64| {
-            text.push_str(&format!(" {:016x}", sum.to_bits()));
-            out.push((t, text, hint));
-        };
         match decode_chunk(self.known(), &self.data, &mut floats, &mut scratch).unwrap() {
             Decoded::Floats { .. } => {
-                for (t, v) in floats.iter() {
-                    push(t, String::new(), CounterReset::Unknown, v);
-                }
+                let unknown = CounterReset::Unknown;
+                out.extend(floats.iter().map(|(t, v)| (t, text(v), unknown)));
             }
             Decoded::Histograms(mut iter) => {
                 while let Some(t) = iter.next().unwrap() {
-                    let mut h = iter.current().clone();
-                    let hint = std::mem::take(&mut h.counter_reset);
-                    push(t, format!("{h:?}"), hint, h.sum);
+                    let h = iter.current();
+                    let absolute = |deltas: &[i64]| -> Vec<f64> {
+                        let sum = |at: &mut i64, delta: &i64| {
+                            *at += delta;
+                            Some(*at as f64)
+                        };
+                        deltas.iter().scan(0, sum).collect()
+                    };
+                    let same = FloatHistogram {
+                        counter_reset: h.counter_reset,
+                        schema: h.schema,
+                        zero_threshold: h.zero_threshold,
+                        zero_count: h.zero_count as f64,
+                        count: h.count as f64,
+                        sum: h.sum,
+                        positive_spans: h.positive_spans.clone(),
+                        negative_spans: h.negative_spans.clone(),
+                        positive_buckets: absolute(&h.positive_buckets),
+                        negative_buckets: absolute(&h.negative_buckets),
+                        custom_values: h.custom_values.clone(),
+                    };
+                    out.push((t, format!("int{}", describe(&same)), h.counter_reset));
                 }
             }
             Decoded::FloatHistograms(mut iter) => {
                 while let Some(t) = iter.next().unwrap() {
-                    let mut h = iter.current().clone();
-                    let hint = std::mem::take(&mut h.counter_reset);
-                    push(t, format!("{h:?}"), hint, h.sum);
+                    let h = iter.current();
+                    out.push((t, describe(h), h.counter_reset));
                 }
             }
         }
         out
     }
+}
+
+/// A histogram without its hint and its empty buckets.
+fn describe(h: &FloatHistogram) -> String {
+    let used = |spans: &[Span], buckets: &[f64]| -> Vec<(i32, f64)> {
+        let mut at = 0;
+        let mut numbers = Vec::new();
+        for span in spans {
+            at += span.offset;
+            numbers.extend(at..at + span.length as i32);
+            at += span.length as i32;
+        }
+        let all = numbers.into_iter().zip(buckets.iter().copied());
+        all.filter(|(_, count)| *count != 0.0).collect()
+    };
+    format!(
+        "({} {} {} {} {:?} {:?} {:?}){}",
+        h.schema,
+        h.zero_threshold,
+        h.zero_count,
+        h.count,
+        used(&h.positive_spans, &h.positive_buckets),
+        used(&h.negative_spans, &h.negative_buckets),
+        h.custom_values,
+        text(h.sum)
+    )
 }
 
 /// Chunks that [`SeriesEncoder`] makes of what `push` gives it.
@@ -100,7 +149,7 @@ pub(super) fn float_chunk(samples: &[(i64, f64)]) -> Chunk {
     chunks.remove(0)
 }
 
-/// A float as [`Chunk::decode`] writes it.
+/// A float as [`Chunk::decode`] writes it, its bits.
 pub(super) fn text(v: f64) -> String {
     format!(" {:016x}", v.to_bits())
 }

@@ -116,10 +116,11 @@ fn strip(labels: &Labels, replica_labels: &[String]) -> Labels {
     for name in replica_labels {
         left.remove(name);
     }
-    if left.is_empty() && !labels.is_empty() {
-        if let Some(first) = replica_labels.first() {
-            left.insert(first.clone(), "deduped".to_owned());
-        }
+    if left.is_empty()
+        && !labels.is_empty()
+        && let Some(first) = replica_labels.first()
+    {
+        left.insert(first.clone(), "deduped".to_owned());
     }
     left
 }

@@ -155,7 +155,12 @@ fn windows(spans: &[Span], range: i64) -> Vec<Vec<usize>> {
 /// The newest large block with deletions on more than 5 % of its series.
 fn by_tombstones(spans: &[Span], ranges_ms: &[i64]) -> Option<usize> {
     let large = *ranges_ms.get(ranges_ms.len() / 2)?;
-    for (i, span) in spans.iter().enumerate().rev().filter(|(_, s)| !s.no_compact) {
+    for (i, span) in spans
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, s)| !s.no_compact)
+    {
         if span.max_time - span.min_time < large {
             break;
         }

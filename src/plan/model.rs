@@ -12,13 +12,7 @@ use crate::block::meta::Labels;
 
 /// Block ranges of `thanos compact`, ms: 1h is only the smallest block size,
 /// nothing is ever merged into 1h.
-pub const RANGES_MS: [i64; 5] = [
-    3_600_000,
-    7_200_000,
-    28_800_000,
-    172_800_000,
-    1_209_600_000,
-];
+pub const RANGES_MS: [i64; 5] = [3_600_000, 7_200_000, 28_800_000, 172_800_000, 1_209_600_000];
 
 /// Everything the planner may depend on besides the bucket and the time.
 #[derive(Debug, Clone)]
@@ -158,12 +152,20 @@ impl Job {
 
     /// Start of the result's range, ms.
     pub fn min_time(&self) -> i64 {
-        self.sources.iter().map(LiveBlock::min_time).min().unwrap_or(0)
+        self.sources
+            .iter()
+            .map(LiveBlock::min_time)
+            .min()
+            .unwrap_or(0)
     }
 
     /// End of the result's range, ms, exclusive.
     pub fn max_time(&self) -> i64 {
-        self.sources.iter().map(LiveBlock::max_time).max().unwrap_or(0)
+        self.sources
+            .iter()
+            .map(LiveBlock::max_time)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Bytes of index and segments of all sources.

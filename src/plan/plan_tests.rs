@@ -27,7 +27,10 @@ fn block(n: u64, from: i64, to: i64, replica: &str) -> BlockView {
     );
     BlockView {
         meta: Arc::new(Meta::parse(ulid(n), json.as_bytes()).unwrap()),
-        files: Arc::new(vec![ListedFile { path: "index".into(), size: 10 }]),
+        files: Arc::new(vec![ListedFile {
+            path: "index".into(),
+            size: 10,
+        }]),
         damaged: None,
         deletion: None,
         no_compact: None,
@@ -41,14 +44,21 @@ fn edit(block: &mut BlockView, change: impl FnOnce(&mut Meta)) {
 
 fn settings(vertical: bool) -> Settings {
     Settings {
-        replica_labels: if vertical { vec!["replica".into()] } else { Vec::new() },
+        replica_labels: if vertical {
+            vec!["replica".into()]
+        } else {
+            Vec::new()
+        },
         vertical,
         ..Settings::default()
     }
 }
 
 fn view(blocks: Vec<BlockView>) -> BucketView {
-    BucketView { blocks, problems: Vec::new() }
+    BucketView {
+        blocks,
+        problems: Vec::new(),
+    }
 }
 
 fn sources(job: &Job) -> Vec<Ulid> {
@@ -76,17 +86,28 @@ fn each_stream_is_planned_on_its_own() {
 
 #[test]
 fn replica_labels_join_streams_and_leave_the_result() {
-    let blocks = vec![block(1, 0, 2, "a"), block(2, 0, 2, "b"), block(3, 2, 4, "a")];
+    let blocks = vec![
+        block(1, 0, 2, "a"),
+        block(2, 0, 2, "b"),
+        block(3, 2, 4, "a"),
+    ];
     let plan = plan(&view(blocks), &settings(true), NOW);
     assert_eq!(plan.jobs.len(), 1);
     assert_eq!(sources(&plan.jobs[0]), [ulid(1), ulid(2)]);
     assert_eq!(plan.jobs[0].kind, JobKind::Vertical);
-    assert_eq!(plan.jobs[0].labels, Labels::from([("cluster".into(), "c".into())]));
+    assert_eq!(
+        plan.jobs[0].labels,
+        Labels::from([("cluster".into(), "c".into())])
+    );
 }
 
 #[test]
 fn overlaps_without_permission_are_held_with_a_cure() {
-    let blocks = vec![block(1, 0, 2, "a"), block(2, 0, 2, "a"), block(3, 2, 4, "a")];
+    let blocks = vec![
+        block(1, 0, 2, "a"),
+        block(2, 0, 2, "a"),
+        block(3, 2, 4, "a"),
+    ];
     let plan = plan(&view(blocks), &settings(false), NOW);
     assert!(plan.jobs.is_empty());
     assert_eq!(plan.held.len(), 1);
@@ -96,7 +117,9 @@ fn overlaps_without_permission_are_held_with_a_cure() {
 
 #[test]
 fn a_marked_overlapping_block_does_not_stop_its_stream() {
-    let mut blocks: Vec<_> = (0..5).map(|i| block(i, i as i64 * 2, i as i64 * 2 + 2, "a")).collect();
+    let mut blocks: Vec<_> = (0..5)
+        .map(|i| block(i, i as i64 * 2, i as i64 * 2 + 2, "a"))
+        .collect();
     let mut odd = block(50, 0, 2, "a");
     odd.no_compact = Some(NoCompactMark {
         id: odd.id(),
@@ -113,14 +136,22 @@ fn a_marked_overlapping_block_does_not_stop_its_stream() {
 
 #[test]
 fn a_damaged_block_holds_its_window_and_covers_nothing() {
-    let mut blocks: Vec<_> = (0..9).map(|i| block(i, i as i64 * 2, i as i64 * 2 + 2, "a")).collect();
+    let mut blocks: Vec<_> = (0..9)
+        .map(|i| block(i, i as i64 * 2, i as i64 * 2 + 2, "a"))
+        .collect();
     blocks[1].damaged = Some("index is missing".into());
     // Were it whole, the damaged block would stand in for the first one.
-    edit(&mut blocks[1], |m| m.tsdb.compaction.sources = vec![ulid(0), ulid(1)]);
+    edit(&mut blocks[1], |m| {
+        m.tsdb.compaction.sources = vec![ulid(0), ulid(1)];
+    });
     let plan = plan(&view(blocks), &settings(false), NOW);
     assert!(plan.garbage.is_empty());
     assert_eq!(plan.jobs.len(), 1);
-    assert_eq!(sources(&plan.jobs[0]), (4..8).map(ulid).collect::<Vec<_>>(), "the next window");
+    assert_eq!(
+        sources(&plan.jobs[0]),
+        (4..8).map(ulid).collect::<Vec<_>>(),
+        "the next window"
+    );
 }
 
 #[test]
@@ -143,7 +174,9 @@ fn fresh_blocks_of_ingesters_wait_and_those_of_compactors_do_not() {
             m.thanos.upload_time = "1970-02-11T15:59:00Z".into();
         });
         let now = chrono::DateTime::parse_from_rfc3339("1970-02-11T16:00:00Z").unwrap();
-        filter::live(&view(vec![b]), &settings(false), now.timestamp_millis()).blocks.len()
+        filter::live(&view(vec![b]), &settings(false), now.timestamp_millis())
+            .blocks
+            .len()
     };
     assert_eq!(fresh("sidecar"), 0);
     assert_eq!(fresh("bucket.rewrite"), 0);
@@ -162,7 +195,9 @@ fn half_the_delay_after_its_mark_a_block_is_out() {
             details: String::new(),
             deletion_time: (NOW - age_hours * HOUR) / 1000,
         });
-        filter::live(&view(vec![b]), &settings(false), NOW).blocks.len()
+        filter::live(&view(vec![b]), &settings(false), NOW)
+            .blocks
+            .len()
     };
     assert_eq!((live(1), live(24), live(25)), (1, 1, 0));
 }
@@ -170,7 +205,9 @@ fn half_the_delay_after_its_mark_a_block_is_out() {
 #[test]
 fn covered_blocks_are_garbage_once() {
     let mut result = block(9, 0, 4, "a");
-    edit(&mut result, |m| m.tsdb.compaction.sources = vec![ulid(1), ulid(2)]);
+    edit(&mut result, |m| {
+        m.tsdb.compaction.sources = vec![ulid(1), ulid(2)];
+    });
     let mut marked = block(2, 2, 4, "a");
     marked.deletion = Some(DeletionMark {
         id: marked.id(),
@@ -180,8 +217,17 @@ fn covered_blocks_are_garbage_once() {
     });
     let blocks = vec![block(1, 0, 2, "a"), marked, block(3, 4, 6, "a"), result];
     let plan = plan(&view(blocks), &settings(false), NOW);
-    assert_eq!(plan.garbage, [Garbage { block: ulid(1), covered_by: ulid(9) }]);
-    assert!(plan.jobs.is_empty(), "the covered blocks take part in nothing");
+    assert_eq!(
+        plan.garbage,
+        [Garbage {
+            block: ulid(1),
+            covered_by: ulid(9)
+        }]
+    );
+    assert!(
+        plan.jobs.is_empty(),
+        "the covered blocks take part in nothing"
+    );
 }
 
 #[test]
@@ -190,21 +236,46 @@ fn of_equal_sources_the_oldest_stays_and_no_sources_cover_nothing() {
     edit(&mut twin, |m| m.tsdb.compaction.sources = vec![ulid(1)]);
     let mut empty = block(8, 2, 4, "a");
     edit(&mut empty, |m| m.tsdb.compaction.sources.clear());
-    let live = filter::live(&view(vec![block(1, 0, 2, "a"), twin, empty]), &settings(false), NOW);
-    assert_eq!(live.garbage, [Garbage { block: ulid(7), covered_by: ulid(1) }]);
-    assert_eq!(live.blocks.iter().map(filter::LiveBlock::id).collect::<Vec<_>>(), [ulid(1), ulid(8)]);
+    let live = filter::live(
+        &view(vec![block(1, 0, 2, "a"), twin, empty]),
+        &settings(false),
+        NOW,
+    );
+    assert_eq!(
+        live.garbage,
+        [Garbage {
+            block: ulid(7),
+            covered_by: ulid(1)
+        }]
+    );
+    assert_eq!(
+        live.blocks
+            .iter()
+            .map(filter::LiveBlock::id)
+            .collect::<Vec<_>>(),
+        [ulid(1), ulid(8)]
+    );
 }
 
 #[test]
 fn partial_overlap_of_sources_covers_nothing() {
     let mut left = block(8, 0, 4, "a");
-    edit(&mut left, |m| m.tsdb.compaction.sources = vec![ulid(1), ulid(2)]);
+    edit(&mut left, |m| {
+        m.tsdb.compaction.sources = vec![ulid(1), ulid(2)];
+    });
     let mut right = block(9, 2, 6, "a");
-    edit(&mut right, |m| m.tsdb.compaction.sources = vec![ulid(2), ulid(3)]);
+    edit(&mut right, |m| {
+        m.tsdb.compaction.sources = vec![ulid(2), ulid(3)];
+    });
     let mut both = block(10, 0, 6, "a");
-    edit(&mut both, |m| m.tsdb.compaction.sources = vec![ulid(1), ulid(3)]);
+    edit(&mut both, |m| {
+        m.tsdb.compaction.sources = vec![ulid(1), ulid(3)];
+    });
     let live = filter::live(&view(vec![left, right, both]), &settings(false), NOW);
-    assert!(live.garbage.is_empty(), "no single block holds all sources of another");
+    assert!(
+        live.garbage.is_empty(),
+        "no single block holds all sources of another"
+    );
 }
 
 #[test]

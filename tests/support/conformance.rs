@@ -145,7 +145,7 @@ pub async fn get_bounded_refuses_more(bucket: &Bucket) {
 
 pub async fn list_sees_more_than_a_page(bucket: &Bucket) {
     let wanted: Vec<String> = (0..1_205)
-        .map(|i| format!("pages/{:04}/meta.json", i))
+        .map(|i| format!("pages/{i:04}/meta.json"))
         .collect();
     stream::iter(wanted.clone())
         .for_each_concurrent(

@@ -213,28 +213,32 @@ impl<'a> XorIter<'a> {
     /// # Errors
     /// Corrupt data, as [`decode_xor`].
     #[expect(clippy::should_implement_trait, reason = "fallible, not an iterator")]
+    #[inline]
     pub fn next(&mut self) -> Result<Option<(i64, f64)>> {
         if self.read == self.total {
             return Ok(None);
         }
-        if let Err(fault) = self.step() {
-            let total = std::mem::replace(&mut self.total, self.read);
-            return Err(fault.at(self.r.byte_offset(), "xor", total));
+        match self.step() {
+            Ok(()) => {
+                self.read += 1;
+                Ok(Some(self.state.sample()))
+            }
+            Err(fault) => Err(self.fail(fault)),
         }
-        self.read += 1;
-        Ok(Some(self.state.sample()))
+    }
+
+    /// Puts the iterator at its end.
+    #[cold]
+    fn fail(&mut self, fault: Fault) -> Error {
+        let total = std::mem::replace(&mut self.total, self.read);
+        fault.at(self.r.byte_offset(), "xor", total)
     }
 
     fn step(&mut self) -> Result<(), Fault> {
         match self.read {
             0 => self.state = State::first(&mut self.r)?,
             1 => self.state.second(&mut self.r)?,
-            _ => {
-                let mut r = self.r;
-                let result = self.state.step(&mut r);
-                self.r = r;
-                result?;
-            }
+            _ => self.state.step(&mut self.r)?,
         }
         if self.r.overrun() {
             return Err(Fault::TooShort);

@@ -158,7 +158,7 @@ fn rewrite(series: &[RawSeries], originals: &[Vec<u8>], copies: Vec<MemWriter>, 
             },
         });
         writer.write_series(inputs, &mut refs).unwrap();
-        let expected = s.chunks.iter().map(|c| c.chunk_ref());
+        let expected = s.chunks.iter().map(ChunkMeta::chunk_ref);
         assert!(refs.iter().copied().eq::<Vec<ChunkRef>>(expected.collect()));
     }
     writer.finish().unwrap();

@@ -72,7 +72,9 @@ fn same_blocks(pair: &Pair) -> Vec<(PathBuf, PathBuf)> {
     assert_eq!(names(&ours), names(&theirs), "the live blocks differ");
     let pairs: Vec<_> = ours.into_values().zip(theirs.into_values()).collect();
     assert!(
-        pairs.iter().any(|(block, _)| meta(block)["compaction"]["level"].as_u64() > Some(2)),
+        pairs
+            .iter()
+            .any(|(block, _)| meta(block)["compaction"]["level"].as_u64() > Some(2)),
         "nothing was compacted beyond the first step"
     );
     pairs
@@ -93,13 +95,21 @@ fn horizontal_results_are_byte_identical_to_thanos() {
     let pair = compacted_by_both(&[]);
     for (ours, theirs) in same_blocks(&pair) {
         for ((name, our), their) in files(&ours).iter().zip(files(&theirs).values()) {
-            assert!(our == their, "{name} differs: {} {}", ours.display(), theirs.display());
+            assert!(
+                our == their,
+                "{name} differs: {} {}",
+                ours.display(),
+                theirs.display()
+            );
         }
         assert_eq!(files(&ours).len(), files(&theirs).len());
         let (our, their) = (meta(&ours), meta(&theirs));
         assert_eq!(our["stats"], their["stats"]);
         assert_eq!(our["thanos"]["index_stats"], their["thanos"]["index_stats"]);
-        assert_eq!(our["thanos"]["segment_files"], their["thanos"]["segment_files"]);
+        assert_eq!(
+            our["thanos"]["segment_files"],
+            their["thanos"]["segment_files"]
+        );
         assert_eq!(our["thanos"]["source"], their["thanos"]["source"]);
         assert_eq!(our["thanos"]["files"], their["thanos"]["files"]);
     }
@@ -110,7 +120,10 @@ fn one_to_one_is_equal_sample_by_sample() {
     let pair = compacted_by_both(&replica_flags());
     same_blocks(&pair);
     let sides = |flag: &str, bucket: &Path| -> Vec<String> {
-        live_blocks(bucket).iter().flat_map(|b| [flag.to_owned(), b.display().to_string()]).collect()
+        live_blocks(bucket)
+            .iter()
+            .flat_map(|b| [flag.to_owned(), b.display().to_string()])
+            .collect()
     };
     let output = must(
         Command::new(peer("oracle"))
@@ -119,7 +132,10 @@ fn one_to_one_is_equal_sample_by_sample() {
             .args(sides("--right", &pair.theirs)),
     );
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("samples"), "the comparison says what it compared: {text}");
+    assert!(
+        text.contains("samples"),
+        "the comparison says what it compared: {text}"
+    );
     println!("{}", text.lines().last().unwrap_or_default());
 }
 
@@ -135,9 +151,17 @@ fn thanos_finds_our_bucket_in_order_and_nothing_to_do() {
     let before = live_blocks(&bucket);
 
     lithify_compact(&config, work.path(), &flags);
-    assert_eq!(live_blocks(&bucket), before, "our second run changed something");
+    assert_eq!(
+        live_blocks(&bucket),
+        before,
+        "our second run changed something"
+    );
     thanos_compact(&config, work.path(), &flags);
-    assert_eq!(live_blocks(&bucket), before, "thanos found something left to do");
+    assert_eq!(
+        live_blocks(&bucket),
+        before,
+        "thanos found something left to do"
+    );
 
     // Verify looks at marked blocks, too; what is live is what we vouch for.
     for entry in fs::read_dir(&bucket).unwrap() {
@@ -153,7 +177,12 @@ fn thanos_finds_our_bucket_in_order_and_nothing_to_do() {
         .unwrap();
     let log = String::from_utf8_lossy(&verify.stderr).into_owned();
     assert!(verify.status.success(), "{log}");
-    for bad in ["level=warn", "level=error", "detected issue", "found overlapped"] {
+    for bad in [
+        "level=warn",
+        "level=error",
+        "detected issue",
+        "found overlapped",
+    ] {
         assert!(!log.contains(bad), "verify says {bad}:\n{log}");
     }
 }
@@ -178,7 +207,10 @@ fn programs_can_be_swapped_in_the_middle() {
             .iter()
             .map(|b| {
                 let m = meta(b);
-                format!("{} {} {}", m["thanos"]["labels"], m["minTime"], m["compaction"]["sources"])
+                format!(
+                    "{} {} {}",
+                    m["thanos"]["labels"], m["minTime"], m["compaction"]["sources"]
+                )
             })
             .collect();
         all.sort();

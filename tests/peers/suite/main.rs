@@ -4,6 +4,13 @@
 //! their binaries. Without it, or with a binary missing, every test here fails:
 //! a comparison that did not happen is no success.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "test code"
+)]
+
 mod compact;
 mod minio;
 mod peer;

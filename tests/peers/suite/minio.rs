@@ -7,12 +7,12 @@ use std::process::Command;
 use lithify::objstore::{Bucket, BucketConfig};
 
 use crate::compact::{live_blocks, meta};
+use crate::conformance;
 use crate::peer::{
-    Server, copy_dir, fixture, folder_config, free_port, lithify, lithify_compact, peer, replica_flags,
-    thanos_compact,
+    Server, copy_dir, fixture, folder_config, free_port, lithify, lithify_compact, peer,
+    replica_flags, thanos_compact,
 };
 use crate::query::{Stack, assert_same};
-use crate::conformance;
 
 const ACCESS_KEY: &str = "lithify-test";
 const SECRET_KEY: &str = "lithify-test-secret";
@@ -62,7 +62,9 @@ impl Minio {
 }
 
 async fn open(yaml: &str) -> Bucket {
-    Bucket::connect(&BucketConfig::parse(yaml).unwrap()).await.unwrap()
+    Bucket::connect(&BucketConfig::parse(yaml).unwrap())
+        .await
+        .unwrap()
 }
 
 /// Copies a folder bucket into an S3 bucket, or back, with our own client.
@@ -127,9 +129,15 @@ fn the_same_blocks_come_out_of_minio_as_out_of_a_folder() {
         all.sort();
         all
     };
-    assert!(files(&back) == files(&folder), "MinIO and folder give different blocks");
+    assert!(
+        files(&back) == files(&folder),
+        "MinIO and folder give different blocks"
+    );
 
-    let (a, b) = (Stack::start(&ours, work.path()), Stack::start(&theirs, work.path()));
+    let (a, b) = (
+        Stack::start(&ours, work.path()),
+        Stack::start(&theirs, work.path()),
+    );
     let all = "cluster=~\".+\"";
     assert_same(&a.answers(all), &b.answers(all));
 }

@@ -15,12 +15,17 @@ pub fn peer(name: &str) -> PathBuf {
     let folder = std::env::var("LITHIFY_PEERS")
         .expect("LITHIFY_PEERS is not set: run this suite with tests/peers/run");
     let path = Path::new(&folder).join(name);
-    assert!(path.is_file(), "peer {name} is missing in {folder}: run tests/peers/build");
+    assert!(
+        path.is_file(),
+        "peer {name} is missing in {folder}: run tests/peers/build"
+    );
     path
 }
 
 pub fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(name)
 }
 
 /// Copies a folder and all below it.
@@ -39,8 +44,14 @@ pub fn copy_dir(from: &Path, to: &Path) {
 
 /// A bucket configuration for a folder, as file in `at`.
 pub fn folder_config(bucket: &Path, at: &Path) -> PathBuf {
-    let yaml = format!("type: FILESYSTEM\nconfig:\n  directory: {}\n", bucket.display());
-    let file = at.join(format!("{}.yml", bucket.file_name().unwrap().to_str().unwrap()));
+    let yaml = format!(
+        "type: FILESYSTEM\nconfig:\n  directory: {}\n",
+        bucket.display()
+    );
+    let file = at.join(format!(
+        "{}.yml",
+        bucket.file_name().unwrap().to_str().unwrap()
+    ));
     fs::write(&file, yaml).unwrap();
     file
 }
@@ -70,7 +81,10 @@ pub fn lithify_compact(config: &Path, work: &Path, extra: &[&str]) -> Output {
     command
         .arg("compact")
         .arg(format!("--objstore.config-file={}", config.display()))
-        .arg(format!("--data-dir={}", work.join("lithify-data").display()))
+        .arg(format!(
+            "--data-dir={}",
+            work.join("lithify-data").display()
+        ))
         .args(extra);
     must(&mut command)
 }
@@ -91,7 +105,10 @@ pub fn thanos_compact(config: &Path, work: &Path, extra: &[&str]) -> Output {
 
 /// One `--deduplication.replica-label` flag per replica label.
 pub fn replica_flags() -> Vec<String> {
-    REPLICA_LABELS.iter().map(|l| format!("--deduplication.replica-label={l}")).collect()
+    REPLICA_LABELS
+        .iter()
+        .map(|l| format!("--deduplication.replica-label={l}"))
+        .collect()
 }
 
 /// A server that is killed when the test is over, whatever its outcome.
@@ -143,13 +160,19 @@ impl Drop for Server {
 
 /// A port nobody listens on at the moment.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// GET over HTTP/1.0, which spares us chunked bodies: status and body.
 pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(120))).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(120)))
+        .ok()?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
     let mut response = Vec::new();
     stream.read_to_end(&mut response).ok()?;

@@ -42,7 +42,10 @@ impl Stack {
         store
             .arg("store")
             .arg(format!("--objstore.config-file={}", config.display()))
-            .arg(format!("--data-dir={}", work.join(format!("store-{grpc}")).display()))
+            .arg(format!(
+                "--data-dir={}",
+                work.join(format!("store-{grpc}")).display()
+            ))
             .arg(format!("--grpc-address=127.0.0.1:{grpc}"))
             .arg(format!("--http-address=127.0.0.1:{http}"));
         let store = Server::start(store, work, http, "/-/ready");
@@ -54,7 +57,10 @@ impl Stack {
             .arg(format!("--http-address=127.0.0.1:{query_http}"))
             .args(REPLICA_LABELS.map(|l| format!("--query.replica-label={l}")));
         let query = Server::start(query, work, query_http, "/-/ready");
-        let stack = Self { _store: store, query };
+        let stack = Self {
+            _store: store,
+            query,
+        };
         stack.wait_for_data();
         stack
     }
@@ -63,7 +69,10 @@ impl Stack {
     fn wait_for_data(&self) {
         for _ in 0..600 {
             let found = self.instant("count({__name__=~\".+\"})", START + 3600);
-            if found["data"]["result"].as_array().is_some_and(|r| !r.is_empty()) {
+            if found["data"]["result"]
+                .as_array()
+                .is_some_and(|r| !r.is_empty())
+            {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(100));
@@ -80,7 +89,10 @@ impl Stack {
     }
 
     fn instant(&self, query: &str, at: i64) -> Value {
-        self.ask(&format!("/api/v1/query?query={}&time={at}&dedup=true", encode(query)))
+        self.ask(&format!(
+            "/api/v1/query?query={}&time={at}&dedup=true",
+            encode(query)
+        ))
     }
 
     fn range(&self, query: &str) -> Value {
@@ -104,7 +116,14 @@ impl Stack {
                 let mut result = answer["data"]["result"].take();
                 let series = result.as_array_mut().unwrap();
                 series.sort_by_key(|s| s["metric"].to_string());
-                series.extend(answer["warnings"].take().as_array().into_iter().flatten().cloned());
+                series.extend(
+                    answer["warnings"]
+                        .take()
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .cloned(),
+                );
                 (query, result)
             })
             .collect()
@@ -123,7 +142,11 @@ pub fn assert_same(left: &[(String, Value)], right: &[(String, Value)]) {
             assert!(a == b, "{query}:\n{}\n{}", clip(a), clip(b));
         }
     }
-    assert_eq!(answered, left.len(), "a query without an answer compares nothing");
+    assert_eq!(
+        answered,
+        left.len(),
+        "a query without an answer compares nothing"
+    );
 }
 
 fn clip(value: &Value) -> String {
@@ -146,7 +169,10 @@ fn promql_answers_stay_the_same() {
 
     // Streams without offset replicas: nothing may change at all.
     let same = "cluster!=\"cluster-01\"";
-    let (a, b) = (Stack::start(&before, work.path()), Stack::start(&ours, work.path()));
+    let (a, b) = (
+        Stack::start(&before, work.path()),
+        Stack::start(&ours, work.path()),
+    );
     assert_same(&a.answers(same), &b.answers(same));
     drop(a);
     // An HA pair merged one-to-one answers as after Thanos' compaction.
