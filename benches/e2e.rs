@@ -137,6 +137,7 @@ fn round(work: &Path, source: &Path, program: &dyn Fn(&Path) -> Command, flags: 
 }
 
 /// Runs a child and asks the kernel what it used.
+#[expect(clippy::zombie_processes, reason = "wait4 is what waits for it")]
 fn measure(command: &mut Command) -> Cost {
     let started = Instant::now();
     let child = command.spawn().unwrap();

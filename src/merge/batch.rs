@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::ledger::Ledger;
 use super::worker::OutChunk;
-use crate::tsdb::chunks::{ChunkMeta, ChunkRecord, segment_file_name};
 use crate::tsdb::Error;
+use crate::tsdb::chunks::{ChunkMeta, ChunkRecord, segment_file_name};
 use crate::tsdb::encoding::CRC_LEN;
 use crate::tsdb::tombstones::Interval;
 

@@ -22,7 +22,11 @@ fn label_set(n: usize) -> Labels {
         &[("__name__", "up")][..],
         &[("__name__", "up"), ("job", "a")],
         &[("__name__", "up"), ("job", "b")],
-        &[("__name__", "up"), ("job", "a"), ("pod", "ein-längerer-name")],
+        &[
+            ("__name__", "up"),
+            ("job", "a"),
+            ("pod", "ein-längerer-name"),
+        ],
         &[("__name__", "cpu"), ("zone", "")],
         &[("a", "__name__")],
     ];
@@ -75,7 +79,10 @@ type Sample = (i64, String);
 
 fn samples(series: &SeriesMap) -> BTreeMap<Labels, Vec<Sample>> {
     let all = |chunks: &Vec<Chunk>| naive(std::slice::from_ref(chunks));
-    series.iter().map(|(labels, chunks)| (labels.clone(), all(chunks))).collect()
+    series
+        .iter()
+        .map(|(labels, chunks)| (labels.clone(), all(chunks)))
+        .collect()
 }
 
 fn blocks() -> impl Strategy<Value = Blocks> {
@@ -226,10 +233,18 @@ fn block(name: &str, range: (i64, i64), chunks: Vec<Chunk>) -> Block {
 
 #[test]
 fn a_sample_at_the_end_of_a_block_goes_where_the_result_goes_on() {
-    let first = block("a", (0, 100), vec![float_chunk(&[(0, 1.0), (50, 2.0), (100, 3.0)])]);
+    let first = block(
+        "a",
+        (0, 100),
+        vec![float_chunk(&[(0, 1.0), (50, 2.0), (100, 3.0)])],
+    );
     let next = block("b", (100, 200), vec![float_chunk(&[(110, 4.0)])]);
     let times = |result: &Block| -> Vec<i64> {
-        samples(&result.read()).into_values().flatten().map(|(t, _)| t).collect()
+        samples(&result.read())
+            .into_values()
+            .flatten()
+            .map(|(t, _)| t)
+            .collect()
     };
     let sources = [first.clone(), next];
     let (result, merged) = Setup::new(&pool(1), &sources).merge(&sources).unwrap();
@@ -238,12 +253,21 @@ fn a_sample_at_the_end_of_a_block_goes_where_the_result_goes_on() {
     let alone = [first];
     let (result, merged) = Setup::new(&pool(1), &alone).merge(&alone).unwrap();
     assert_eq!(times(&result), [0, 50]);
-    assert_eq!((merged.ledger.deleted, merged.ledger.chunks_encoded), (1, 1));
+    assert_eq!(
+        (merged.ledger.deleted, merged.ledger.chunks_encoded),
+        (1, 1)
+    );
 }
 
 #[test]
 fn without_samples_there_is_an_empty_index_and_no_segment() {
-    let nothing = Block::write("a", (0, 100), &SeriesMap::new(), &["only", "symbols"], 1 << 20);
+    let nothing = Block::write(
+        "a",
+        (0, 100),
+        &SeriesMap::new(),
+        &["only", "symbols"],
+        1 << 20,
+    );
     let mut deleted = block("b", (0, 100), vec![float_chunk(&[(5, 1.0), (50, 2.0)])]);
     let mut tombstones = Tombstones::new();
     let everything = Interval {
@@ -258,7 +282,10 @@ fn without_samples_there_is_an_empty_index_and_no_segment() {
         assert!(result.read().is_empty());
         assert_eq!(merged.stats.num_series, 0);
         let two = sources.len() as u64 / 2;
-        assert_eq!((merged.ledger.deleted, merged.ledger.series_emptied), (2 * two, two));
+        assert_eq!(
+            (merged.ledger.deleted, merged.ledger.series_emptied),
+            (2 * two, two)
+        );
     }
 }
 

@@ -4,8 +4,7 @@
 use super::ledger::Ledger;
 use super::overlap::{Piece, check_time};
 use crate::tsdb::chunkenc::{
-    CounterReset, DecodeScratch, Decoded, EncodedChunks, Encoding, FloatSamples, SeriesEncoder,
-    decode_chunk,
+    DecodeScratch, Decoded, EncodedChunks, Encoding, FloatSamples, SeriesEncoder, decode_chunk,
 };
 use crate::tsdb::tombstones::Interval;
 use crate::tsdb::{Corrupt, Result};
@@ -32,8 +31,7 @@ impl CutChunks {
         ledger: &mut Ledger,
     ) -> Result<()> {
         ledger.chunks_replaced += 1;
-        let covers =
-            |i: &Interval| i.min_time <= piece.min_time && i.max_time >= piece.max_time;
+        let covers = |i: &Interval| i.min_time <= piece.min_time && i.max_time >= piece.max_time;
         if intervals.iter().any(covers) {
             ledger.deleted += u64::from(piece.samples);
             return Ok(());
@@ -45,9 +43,10 @@ impl CutChunks {
         }
         let kept = encode_rest(piece, intervals, &mut self.chunks, ledger)?;
         let lost = u64::from(piece.samples).checked_sub(kept);
-        ledger.deleted += lost
-            .ok_or_else(|| Corrupt::at(0, "chunk holds more samples than its header says"))?;
-        self.from.resize(self.chunks.metas.len(), (piece.input, piece.rank));
+        ledger.deleted +=
+            lost.ok_or_else(|| Corrupt::at(0, "chunk holds more samples than its header says"))?;
+        self.from
+            .resize(self.chunks.metas.len(), (piece.input, piece.rank));
         Ok(())
     }
 
@@ -74,29 +73,22 @@ struct Cutter<'a> {
     intervals: &'a [Interval],
     /// Time of the sample before, ms.
     last: Option<i64>,
-    /// True if that one was left out.
-    gap: bool,
     kept: u64,
 }
 
 impl Cutter<'_> {
-    /// What stays of the sample at `t`: nothing, or its hint. The hint speaks
-    /// of the sample before, which may just have been left out.
-    fn keeps(&mut self, t: i64, hint: CounterReset) -> Result<Option<CounterReset>> {
+    /// Whether the next sample, at `t`, stays.
+    fn keeps(&mut self, t: i64) -> Result<bool> {
         check_time(self.piece, self.last, t)?;
         self.last = Some(t);
-        let gap = self.gap;
-        self.gap = self.intervals.iter().any(|i| i.contains(t));
-        if self.gap {
-            return Ok(None);
-        }
-        self.kept += 1;
-        let stays = !gap || hint == CounterReset::Gauge;
-        Ok(Some(if stays { hint } else { CounterReset::Unknown }))
+        let keeps = !self.intervals.iter().any(|i| i.contains(t));
+        self.kept += u64::from(keeps);
+        Ok(keeps)
     }
 }
 
 /// Encodes the samples outside of all intervals and returns how many they are.
+/// The hints of histograms are passed on, see `mixed.rs`.
 fn encode_rest(
     piece: &Piece<'_>,
     intervals: &[Interval],
@@ -110,14 +102,13 @@ fn encode_rest(
         piece,
         intervals,
         last: None,
-        gap: false,
         kept: 0,
     };
     match decode_chunk(piece.encoding, piece.data, &mut floats, &mut scratch)? {
         Decoded::Floats { start_times } => {
             ledger.start_times_dropped += start_times as u64;
             for (t, v) in floats.iter() {
-                if cutter.keeps(t, CounterReset::Unknown)?.is_some() {
+                if cutter.keeps(t)? {
                     encoder.push_float(t, v, out)?;
                 }
             }
@@ -125,20 +116,16 @@ fn encode_rest(
         Decoded::Histograms(mut iter) => {
             while let Some(t) = iter.next()? {
                 ledger.start_times_dropped += u64::from(iter.start_time().is_some());
-                if let Some(hint) = cutter.keeps(t, iter.current().counter_reset)? {
-                    let mut h = iter.current().clone();
-                    h.counter_reset = hint;
-                    encoder.push_histogram(t, &h, out)?;
+                if cutter.keeps(t)? {
+                    encoder.push_histogram(t, iter.current(), out)?;
                 }
             }
         }
         Decoded::FloatHistograms(mut iter) => {
             while let Some(t) = iter.next()? {
                 ledger.start_times_dropped += u64::from(iter.start_time().is_some());
-                if let Some(hint) = cutter.keeps(t, iter.current().counter_reset)? {
-                    let mut h = iter.current().clone();
-                    h.counter_reset = hint;
-                    encoder.push_float_histogram(t, &h, out)?;
+                if cutter.keeps(t)? {
+                    encoder.push_float_histogram(t, iter.current(), out)?;
                 }
             }
         }

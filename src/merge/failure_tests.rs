@@ -97,7 +97,10 @@ fn each_changed_byte_of_an_index_is_found_or_does_not_matter() {
             Err(error) => {
                 found += 1;
                 assert_eq!(error.input, Some(1), "byte {at}: {error}");
-                assert!(error.to_string().starts_with("b/index: "), "byte {at}: {error}");
+                assert!(
+                    error.to_string().starts_with("b/index: "),
+                    "byte {at}: {error}"
+                );
             }
         }
     }
@@ -125,7 +128,8 @@ fn a_missing_segment_is_named() {
     bad[1].segments.clear();
     let error = error(&bad);
     assert_eq!(error.input, Some(1));
-    let expected = "b/chunks/000001: no such segment at byte 0 (series {__name__=\"up\", job=\"w\"})";
+    let expected =
+        "b/chunks/000001: no such segment at byte 0 (series {__name__=\"up\", job=\"w\"})";
     assert_eq!(error.to_string(), expected);
 }
 
@@ -137,25 +141,39 @@ fn an_unknown_encoding_is_named_with_its_number() {
     let error = error(&bad);
     assert_eq!(error.input, Some(0));
     let text = error.to_string();
-    assert!(text.starts_with("a/chunks/000001: chunk encoding 77 is not known"), "{text}");
-    assert!(text.ends_with("(series {__name__=\"up\", job=\"z\"})"), "{text}");
+    assert!(
+        text.starts_with("a/chunks/000001: chunk encoding 77 is not known"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("(series {__name__=\"up\", job=\"z\"})"),
+        "{text}"
+    );
 }
 
 #[test]
 fn chunks_outside_of_the_block_are_refused() {
     let mut bad = blocks();
     for (range, what) in [
-        ((5, 60), "chunk 4..=13 ms lies outside of the block's range 5..60"),
-        ((0, 52), "chunk 44..=53 ms lies outside of the block's range 0..52"),
-        ((0, 44), "chunk 44..=53 ms begins where the block ends (prometheus issue 347)"),
+        (
+            (5, 60),
+            "chunk 4..=13 ms lies outside of the block's range 5..60",
+        ),
+        (
+            (0, 52),
+            "chunk 44..=53 ms lies outside of the block's range 0..52",
+        ),
+        (
+            (0, 44),
+            "chunk 44..=53 ms begins where the block ends (prometheus issue 347)",
+        ),
     ] {
         (bad[1].min_time, bad[1].max_time) = range;
         let error = error(&bad);
         assert_eq!(error.input, Some(1));
         let offset = bad[1].references()[0] * 16;
-        let expected = format!(
-            "b/index: {what} at byte {offset} (series {{__name__=\"up\", job=\"w\"}})"
-        );
+        let expected =
+            format!("b/index: {what} at byte {offset} (series {{__name__=\"up\", job=\"w\"}})");
         assert_eq!(error.to_string(), expected);
     }
     // The last sample at the end itself is tolerated.
@@ -171,7 +189,10 @@ fn chunks_out_of_order_are_refused() {
     let text = error(&bad).to_string();
     let what = "a/index: chunk 9..=18 ms is out of order: it follows 0..=9 ms";
     assert!(text.starts_with(what), "{text}");
-    assert!(text.ends_with("(series {__name__=\"up\", job=\"w\"})"), "{text}");
+    assert!(
+        text.ends_with("(series {__name__=\"up\", job=\"w\"})"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -184,7 +205,10 @@ fn labels_out_of_order_are_refused() {
     let error = error(&bad);
     assert_eq!(error.input, Some(0));
     let text = error.to_string();
-    assert!(text.starts_with("a/index: labels of the series do not ascend by name"), "{text}");
+    assert!(
+        text.starts_with("a/index: labels of the series do not ascend by name"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -199,6 +223,18 @@ fn of_several_errors_the_first_in_series_order_is_reported() {
     for _ in 0..20 {
         let again = setup(&bad, 4).merge(&bad).unwrap_err();
         assert_eq!(again.to_string(), first);
+    }
+}
+
+#[test]
+fn an_error_in_a_chunk_goes_before_one_in_the_index_behind_it() {
+    let mut bad = blocks();
+    bad[1].segments[0][20] ^= 1;
+    // Read while the series before it is put into a batch.
+    patch_series(&mut bad[0], 2, |body| body[0] = 0x7f);
+    for _ in 0..20 {
+        let text = error(&bad).to_string();
+        assert!(text.starts_with("b/chunks/000001: "), "{text}");
     }
 }
 
@@ -266,14 +302,20 @@ fn a_failing_or_panicking_reader_ends_the_merge() {
             }
             Ok(Err(error)) if left % 2 == 0 => {
                 assert_eq!(error.input, Some(1));
-                assert!(error.to_string().starts_with("b/index: read at byte "), "{error}");
+                assert!(
+                    error.to_string().starts_with("b/index: read at byte "),
+                    "{error}"
+                );
                 // What the store said is one level further down.
                 let source = std::error::Error::source(&error).unwrap();
                 assert_eq!(source.to_string(), "connection reset");
             }
             Ok(Err(error)) => {
                 panics += 1;
-                assert_eq!(error.to_string(), "the thread that reads the sources panicked");
+                assert_eq!(
+                    error.to_string(),
+                    "the thread that reads the sources panicked"
+                );
             }
             // Before the threads start, a panic is the caller's own.
             Err(_) => assert!(left % 2 == 1),
@@ -292,7 +334,10 @@ struct BadWriter {
 impl BadWriter {
     fn count(&self) -> Result<()> {
         let step = |n: usize| n.checked_sub(1);
-        match self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, step) {
+        match self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, step)
+        {
             Ok(_) => Ok(()),
             Err(_) => Err(Error::Write {
                 file: "result".to_owned(),
@@ -354,7 +399,10 @@ fn a_failing_writer_ends_the_merge() {
 fn a_panicking_worker_ends_the_merge_and_leaves_the_pool_usable() {
     fn broken(batch: &mut Batch) -> Result<(), PieceError> {
         // The third series in order; the ones before are fine.
-        assert!(batch.inputs[0].meta.chunk_ref().offset() < 100, "a worker that panics");
+        assert!(
+            batch.inputs[0].meta.chunk_ref().offset() < 100,
+            "a worker that panics"
+        );
         super::worker::work(batch)
     }
     let blocks = blocks();
@@ -383,7 +431,10 @@ fn a_failed_merge_leaves_nothing_in_the_threads_of_the_pool() {
     let setup = setup(&good, 1);
     let (expected, _) = setup.merge(&good).unwrap();
     let error = setup.merge(&bad).unwrap_err().to_string();
-    assert!(error.contains("outside of the times in its index entry"), "{error}");
+    assert!(
+        error.contains("outside of the times in its index entry"),
+        "{error}"
+    );
     let (again, _) = setup.merge(&good).unwrap();
     assert_eq!(again.segments, expected.segments);
     assert_eq!(again.index, expected.index);
@@ -394,5 +445,9 @@ fn a_merge_refuses_to_wait_for_its_own_thread() {
     let blocks = blocks();
     let setup = setup(&blocks, 1);
     let error = setup.pool.install(|| setup.merge(&blocks).unwrap_err());
-    assert!(error.to_string().contains("on a thread of the pool it uses"));
+    assert!(
+        error
+            .to_string()
+            .contains("on a thread of the pool it uses")
+    );
 }

@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::test_support::{Block, Chunk, SeriesMap, Setup, naive, pool};
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(name)
 }
 
 /// A block of the fixtures with its `meta.json`.
@@ -44,7 +46,10 @@ fn stream(cluster: &str, replica: Option<&str>) -> Vec<(Block, Value)> {
 }
 
 fn sum(blocks: &[(Block, Value)], stat: &str) -> u64 {
-    blocks.iter().map(|(_, meta)| meta["stats"][stat].as_u64().unwrap_or(0)).sum()
+    blocks
+        .iter()
+        .map(|(_, meta)| meta["stats"][stat].as_u64().unwrap_or(0))
+        .sum()
 }
 
 #[test]
@@ -66,7 +71,10 @@ fn a_stream_merges_without_touching_a_chunk() {
     assert_eq!(stats.num_chunks, sum(&blocks, "numChunks"));
     assert_eq!(stats.num_samples, sum(&blocks, "numSamples"));
     assert_eq!(stats.num_float_samples, sum(&blocks, "numFloatSamples"));
-    assert_eq!(stats.num_histogram_samples, sum(&blocks, "numHistogramSamples"));
+    assert_eq!(
+        stats.num_histogram_samples,
+        sum(&blocks, "numHistogramSamples")
+    );
     assert_eq!(ledger.series_read, sum(&blocks, "numSeries"));
     assert_eq!(stats.num_series, expected.len() as u64);
 }
@@ -106,10 +114,17 @@ fn every_encoding_can_be_cut() {
         ("6-float-histogram-st", true),
     ] {
         let mut dirs = std::fs::read_dir(fixture(&format!("encodings/{encoding}"))).unwrap();
-        let dir = dirs.find(|d| d.as_ref().unwrap().path().is_dir()).unwrap().unwrap();
+        let dir = dirs
+            .find(|d| d.as_ref().unwrap().path().is_dir())
+            .unwrap()
+            .unwrap();
         let (block, _) = load(&dir.path());
         let series = block.read();
-        let times = series.values().flatten().flat_map(Chunk::decode).map(|s| s.0);
+        let times = series
+            .values()
+            .flatten()
+            .flat_map(Chunk::decode)
+            .map(|s| s.0);
         let mut times: Vec<i64> = times.collect();
         times.sort_unstable();
         let range = (times[times.len() / 3], times[times.len() * 2 / 3]);

@@ -222,7 +222,9 @@ fn step_until(bound: Option<i64>, open: &mut [FloatCursor], merged: &mut FloatSa
 fn flush(scratch: &mut Scratch) -> Result<()> {
     let merged = &mut scratch.floats.merged;
     let chunks = &mut scratch.chunks;
-    scratch.encoder.push_floats(&merged.ts, &merged.vs, chunks)?;
+    scratch
+        .encoder
+        .push_floats(&merged.ts, &merged.vs, chunks)?;
     merged.clear();
     Ok(())
 }

@@ -40,7 +40,12 @@ fn goldens() -> Vec<Golden> {
             name: line["name"].as_str().unwrap().to_owned(),
             inputs: inputs.iter().map(chunks).collect(),
             output: chunks(&line["output"]),
-            samples: line["samples"].as_array().unwrap().iter().map(sample).collect(),
+            samples: line["samples"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(sample)
+                .collect(),
         }
     };
     text.lines().map(read).collect()

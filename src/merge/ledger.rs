@@ -91,3 +91,42 @@ impl AddAssign for Ledger {
         self.start_times_dropped += start_times_dropped;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_balance_needs_samples_chunks_and_series() {
+        let mut ledger = Ledger {
+            read: 6,
+            written: 3,
+            deduplicated: 2,
+            deleted: 1,
+            chunks_read: 6,
+            chunks_passed: 1,
+            chunks_deduplicated: 2,
+            chunks_replaced: 3,
+            series_read: 6,
+            series_written: 1,
+            series_joined: 2,
+            series_emptied: 3,
+            ..Ledger::default()
+        };
+        assert!(ledger.balances());
+        ledger += ledger;
+        assert!(ledger.balances());
+        type Column = fn(&mut Ledger) -> &mut u64;
+        let columns: [Column; 4] = [
+            |l| &mut l.written,
+            |l| &mut l.chunks_passed,
+            |l| &mut l.chunks_deduplicated,
+            |l| &mut l.series_emptied,
+        ];
+        for column in columns {
+            let mut wrong = ledger;
+            *column(&mut wrong) += 1;
+            assert!(!wrong.balances());
+        }
+    }
+}

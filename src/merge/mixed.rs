@@ -2,14 +2,16 @@
 //! sweep, sample by sample.
 //!
 //! A histogram says of itself whether its counter was reset since the sample
-//! before it *in its chunk*. Where the sample before it in the result comes
-//! from another piece, nothing is known, and the encoder has to compare.
+//! before it *in its chunk*, and that one may now be another. It is passed on
+//! nevertheless: a reader says "not reset", "unknown" or "gauge", never "reset",
+//! and the encoder takes only "gauge" and "reset" at their word. For all others
+//! it compares, so what it writes is true of the result.
 
 use super::ledger::Ledger;
 use super::overlap::{Piece, PieceError, Scratch, check_time};
 use crate::tsdb::chunkenc::{
-    CounterReset, Decoded, EncodedChunks, FloatHistogram, FloatHistogramIter, FloatSamples,
-    Histogram, HistogramIter, SeriesEncoder, decode_chunk,
+    CounterReset, Decoded, EncodedChunks, FloatHistogramIter, FloatSamples, HistogramIter,
+    SeriesEncoder, decode_chunk,
 };
 use crate::tsdb::{Error, Result};
 
@@ -29,13 +31,6 @@ enum Samples<'a> {
     FloatHistograms(FloatHistogramIter<'a>),
 }
 
-/// Copies of histograms whose hint had to be taken back.
-#[derive(Default)]
-struct Hintless {
-    histogram: Histogram,
-    float_histogram: FloatHistogram,
-}
-
 /// Mixes pieces, sorted by start, into the encoder.
 pub(super) fn sweep(
     cluster: &[Piece<'_>],
@@ -43,10 +38,7 @@ pub(super) fn sweep(
     ledger: &mut Ledger,
 ) -> Result<(), PieceError> {
     let mut open: Vec<Cursor<'_>> = Vec::new();
-    let mut hintless = Hintless::default();
     let mut unopened = cluster.iter().peekable();
-    // The piece that the last sample came from.
-    let mut last: Option<u32> = None;
     loop {
         let earliest = open.iter().map(|c| c.now).min();
         let due = |p: &&&Piece<'_>| earliest.is_none_or(|t| p.min_time <= t);
@@ -63,13 +55,10 @@ pub(super) fn sweep(
         let Some(winner) = tied.min_by_key(|c| (c.piece.rank, c.piece.input)) else {
             return Ok(());
         };
-        let (from, piece) = (winner.piece.input, winner.piece);
-        let follows = last == Some(from);
-        winner
-            .emit(follows, &mut hintless, &mut scratch.encoder, &mut scratch.chunks)
-            .map_err(at(piece))?;
-        last = Some(from);
-        advance(&mut open, t, from, scratch, ledger)?;
+        let piece = winner.piece;
+        let emitted = winner.emit(&mut scratch.encoder, &mut scratch.chunks);
+        emitted.map_err(at(piece))?;
+        advance(&mut open, t, piece.input, scratch, ledger)?;
     }
 }
 
@@ -110,8 +99,12 @@ impl<'a> Cursor<'a> {
         ledger: &mut Ledger,
     ) -> Result<Option<Self>> {
         let mut floats = scratch.floats.take_idle();
-        let decoded =
-            decode_chunk(piece.encoding, piece.data, &mut floats, &mut scratch.histograms)?;
+        let decoded = decode_chunk(
+            piece.encoding,
+            piece.data,
+            &mut floats,
+            &mut scratch.histograms,
+        )?;
         let samples = match decoded {
             Decoded::Floats { start_times } => {
                 ledger.start_times_dropped += start_times as u64;
@@ -152,17 +145,8 @@ impl<'a> Cursor<'a> {
         Ok(true)
     }
 
-    /// Hands the current sample to the encoder. `follows`: the sample before it
-    /// in the result is the one before it in its chunk.
-    fn emit(
-        &self,
-        follows: bool,
-        hintless: &mut Hintless,
-        encoder: &mut SeriesEncoder,
-        chunks: &mut EncodedChunks,
-    ) -> Result<()> {
-        // A gauge stays a gauge; every other hint speaks of the sample before.
-        let keep = |hint| follows || matches!(hint, CounterReset::Gauge | CounterReset::Unknown);
+    /// Hands the current sample to the encoder.
+    fn emit(&self, encoder: &mut SeriesEncoder, chunks: &mut EncodedChunks) -> Result<()> {
         match &self.samples {
             Samples::Floats { samples, at } => {
                 let v = samples.vs.get(*at).copied().unwrap_or_default();
@@ -170,21 +154,13 @@ impl<'a> Cursor<'a> {
             }
             Samples::Histograms(iter) => {
                 let h = iter.current();
-                if keep(h.counter_reset) {
-                    return encoder.push_histogram(self.now, h, chunks);
-                }
-                hintless.histogram.copy_from(h);
-                hintless.histogram.counter_reset = CounterReset::Unknown;
-                encoder.push_histogram(self.now, &hintless.histogram, chunks)
+                debug_assert_ne!(h.counter_reset, CounterReset::Yes);
+                encoder.push_histogram(self.now, h, chunks)
             }
             Samples::FloatHistograms(iter) => {
                 let h = iter.current();
-                if keep(h.counter_reset) {
-                    return encoder.push_float_histogram(self.now, h, chunks);
-                }
-                hintless.float_histogram.copy_from(h);
-                hintless.float_histogram.counter_reset = CounterReset::Unknown;
-                encoder.push_float_histogram(self.now, &hintless.float_histogram, chunks)
+                debug_assert_ne!(h.counter_reset, CounterReset::Yes);
+                encoder.push_float_histogram(self.now, h, chunks)
             }
         }
     }

@@ -28,7 +28,9 @@
 //!
 //! - ME-1: the result is a function of the sources and their ranks, not of the
 //!   number of threads or the size of batches.
-//! - ME-2: a piece that overlaps nothing goes into the result byte for byte.
+//! - ME-2: a piece that overlaps nothing goes into the result byte for byte,
+//!   unless its encoding has start timestamps: store gateways of today cannot
+//!   read those, so its samples are written in the encoding without them.
 //! - ME-3: nothing of a piece whose CRC does not fit reaches the result.
 //! - ME-4: samples, chunks and series that were read are accounted for
 //!   ([`Ledger`]).

@@ -10,15 +10,15 @@
 //! no later than the cluster so far ends belongs to it; touching at one
 //! timestamp counts, since that timestamp must not come out twice. An exact
 //! copy of the piece before it (times and bytes) is dropped. A cluster of one
-//! passes byte for byte; the samples of any other are mixed: one per timestamp,
+//! passes byte for byte, if readers of today know its encoding; the samples of any other are mixed: one per timestamp,
 //! ties to the lower rank, at most 120 per new chunk.
 //!
 //! Mixing opens a piece only when the sweep reaches its first sample, so
 //! memory holds the pieces open at one time, however long the cluster is, and
 //! time is linear in the samples.
 
-use super::ledger::Ledger;
 use super::floats::{self, FloatScratch};
+use super::ledger::Ledger;
 use super::mixed;
 use super::worker::{OutChunk, OutData};
 use crate::tsdb::chunkenc::{DecodeScratch, EncodedChunks, Encoding, Kind, SeriesEncoder};
@@ -98,7 +98,8 @@ pub(super) fn merge_series(
         let len = cluster_len(rest, first.max_time);
         let (cluster, after) = rest.split_at(len);
         match cluster {
-            [alone] => pass(alone, out),
+            // Store gateways of today cannot read the encodings with start times.
+            [alone] if !alone.encoding.has_start_times() => pass(alone, out),
             several => mix(several, scratch, out)?,
         }
         rest = after;
@@ -221,7 +222,9 @@ fn refuse_aggregates(cluster: &[Piece<'_>]) -> Result<(), PieceError> {
 /// A merge relies on ascending times inside the range that the index states.
 pub(super) fn check_times(piece: &Piece<'_>, ts: &[i64]) -> Result<()> {
     // Without a way out early, so that it becomes vector code.
-    let ascending = ts.windows(2).fold(true, |ok, pair| ok & (pair[0] < pair[1]));
+    let ascending = ts
+        .windows(2)
+        .fold(true, |ok, pair| ok & (pair[0] < pair[1]));
     let (Some(&first), Some(&last)) = (ts.first(), ts.last()) else {
         return Ok(());
     };
@@ -230,9 +233,8 @@ pub(super) fn check_times(piece: &Piece<'_>, ts: &[i64]) -> Result<()> {
     }
     // Once more, one by one, for the message.
     let mut before = None;
-    ts.iter().try_for_each(|&t| {
-        check_time(piece, before.replace(t), t)
-    })
+    ts.iter()
+        .try_for_each(|&t| check_time(piece, before.replace(t), t))
 }
 
 /// The same for the sample at `t` that follows one at `before`.

@@ -7,7 +7,7 @@ use super::test_support::{
     Chunk, MergedSeries, encode, float_chunk, merge_series, merge_series_with, naive, text,
 };
 use crate::tsdb::chunkenc::{
-    CounterReset, Encoding, FloatHistogram, Histogram, STALE_NAN, Span, encode_aggr,
+    CounterReset, Encoding, FloatHistogram, Histogram, HistogramIter, STALE_NAN, Span, encode_aggr,
 };
 
 /// Samples every `step` ms from `start`, all of one value.
@@ -238,6 +238,47 @@ pub(super) fn mixed_source() -> impl Strategy<Value = Vec<Chunk>> {
     })
 }
 
+/// The header of a histogram chunk, the claim about the chunk before it.
+fn header(chunk: &Chunk) -> CounterReset {
+    let iter = HistogramIter::new(chunk.known(), &chunk.data).unwrap();
+    iter.counter_reset()
+}
+
+#[test]
+fn chunks_that_begin_because_one_is_full_claim_nothing() {
+    let source = |offset: i64| {
+        encode(|encoder, out| {
+            for n in 0..240 {
+                let h = histogram(n, 0, CounterReset::Unknown);
+                encoder
+                    .push_histogram(10 * n as i64 + offset, &h, out)
+                    .unwrap();
+            }
+        })
+    };
+    let merged = merge_series(&[source(0), source(3)]).unwrap();
+    let lengths: Vec<u64> = merged.chunks.iter().map(Chunk::samples).collect();
+    assert_eq!(lengths, [120; 4]);
+    for chunk in &merged.chunks {
+        assert_eq!(header(chunk), CounterReset::Unknown);
+    }
+    // The second source is behind the first: a reset with each of its samples.
+    let behind = encode(|encoder, out| {
+        for n in 0..20 {
+            let h = histogram(n, 0, CounterReset::Unknown);
+            encoder
+                .push_histogram(10 * n as i64 + 503, &h, out)
+                .unwrap();
+        }
+    });
+    let merged = merge_series(&[source(0), behind]).unwrap();
+    let resets = merged
+        .chunks
+        .iter()
+        .filter(|c| header(c) == CounterReset::Yes);
+    assert_eq!(resets.count(), 20);
+}
+
 /// "No reset before this sample" may only be said where it is true of the
 /// sample before it in the result, and a gauge stays a gauge.
 fn check_hints(sources: &[Vec<Chunk>], merged: &MergedSeries) -> Result<(), TestCaseError> {
@@ -259,7 +300,10 @@ fn check_hints(sources: &[Vec<Chunk>], merged: &MergedSeries) -> Result<(), Test
             if hint == CounterReset::No {
                 // All numbers of `histogram` grow with its sum.
                 let (before, last_sum) = last.unwrap();
-                prop_assert!(before == kind(chunk) && last_sum <= sum, "{last_sum} {sum} at {t}");
+                prop_assert!(
+                    before == kind(chunk) && last_sum <= sum,
+                    "{last_sum} {sum} at {t}"
+                );
             }
             last = Some((kind(chunk), sum));
         }
@@ -306,9 +350,22 @@ fn copies_are_dropped_without_decoding() {
 }
 
 #[test]
+fn equal_bytes_in_another_encoding_are_no_copy() {
+    let floats = constant(0, 10, 5, 1.5);
+    let mut other = floats.clone();
+    other.encoding = Encoding::Xor2.as_byte();
+    // What they mean in the other encoding is nobody's business.
+    if let Ok(merged) = merge_series(&[vec![floats], vec![other]]) {
+        assert_eq!(merged.ledger.chunks_deduplicated, 0);
+    }
+}
+
+#[test]
 fn long_clusters_are_cut_every_120_samples() {
     let chunks = |offset: i64| -> Vec<Chunk> {
-        (0..9).map(|i| constant(offset + i * 1200, 10, 120, i as f64)).collect()
+        (0..9)
+            .map(|i| constant(offset + i * 1200, 10, 120, i as f64))
+            .collect()
     };
     let merged = merge_series(&[chunks(0), chunks(3), chunks(6)]).unwrap();
     let samples: Vec<u64> = merged.chunks.iter().map(Chunk::samples).collect();
@@ -319,7 +376,10 @@ fn long_clusters_are_cut_every_120_samples() {
 fn aggregate(start: i64, v: f64) -> Chunk {
     let column = constant(start, 300, 4, v);
     let mut data = Vec::new();
-    encode_aggr([Some((Encoding::Xor, column.data.as_slice())); 5], &mut data);
+    encode_aggr(
+        [Some((Encoding::Xor, column.data.as_slice())); 5],
+        &mut data,
+    );
     Chunk {
         encoding: Encoding::Aggr.as_byte(),
         data,
@@ -333,7 +393,11 @@ fn downsampled_chunks_pass_and_their_copies_go_but_overlaps_are_refused() {
     let merged = merge_series(&[vec![a.clone(), b.clone()], vec![a.clone()]]).unwrap();
     assert_eq!(merged.chunks, [a.clone(), b]);
     assert_eq!(merged.ledger.deduplicated, 4);
-    for other in [aggregate(0, 3.0), aggregate(900, 1.0), constant(900, 10, 3, 1.0)] {
+    for other in [
+        aggregate(0, 3.0),
+        aggregate(900, 1.0),
+        constant(900, 10, 3, 1.0),
+    ] {
         let error = merge_series(&[vec![a.clone()], vec![other.clone()]]).unwrap_err();
         assert_eq!(error.input, 1);
         let expected = format!(
@@ -393,7 +457,8 @@ fn samples_that_contradict_their_index_entry_are_refused() {
     for chunk in [constant(50, 10, 3, 1.0), h[0].clone()] {
         let mut late = chunk.clone();
         late.max_time = 69;
-        let what = "chunk has a sample at 70 ms, outside of the times in its index entry, 50..=69 ms";
+        let what =
+            "chunk has a sample at 70 ms, outside of the times in its index entry, 50..=69 ms";
         assert_eq!(error(&late), format!("{what} at byte 0"));
         let mut early = chunk;
         early.min_time = 51;

@@ -208,7 +208,8 @@ fn run(
         let produced = producer
             .join()
             .unwrap_or_else(|_| Err(Failure::broken("the thread that reads the sources")));
-        // Of two errors the consumer's is the earlier one in series order.
+        // Of two errors the consumer's is the earlier one in series order: it lies
+        // in a batch that was handed on before the producer failed.
         consumed.and(produced)
     })
 }
@@ -227,7 +228,9 @@ fn produce(
 ) -> Result<(), Failure> {
     loop {
         let mut batch = idle.take();
-        series.fill(&mut batch, tuning.limits).map_err(Failure::Source)?;
+        series
+            .fill(&mut batch, tuning.limits)
+            .map_err(Failure::Source)?;
         if batch.series.is_empty() {
             return Ok(());
         }

@@ -6,10 +6,10 @@ use super::batch::{Batch, InputChunk, Limits, SeriesEntry};
 use super::heap::IndexHeap;
 use super::source::{Segments, check_series};
 use super::symbols::SymbolMap;
-use crate::tsdb::{self, Result};
 use crate::tsdb::chunks::{ChunkMeta, ChunkRef};
 use crate::tsdb::index::{LabelPair, RawSeries, SeriesStream};
 use crate::tsdb::tombstones::{Interval, Tombstones};
+use crate::tsdb::{self, Result};
 
 /// A source standing on one of its series.
 pub(super) struct SeriesSource {

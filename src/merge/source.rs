@@ -1,10 +1,10 @@
 //! An input block, and what the merge knows of it while it reads it.
 
 use crate::tsdb::chunks::{ChunkRecord, ChunkRef, SegmentReader};
-use crate::tsdb::{Corrupt, Error, Result};
 use crate::tsdb::index::RawSeries;
 use crate::tsdb::source::BlobReader;
 use crate::tsdb::tombstones::Tombstones;
+use crate::tsdb::{Corrupt, Error, Result};
 
 /// Opens segment `seq` (from 0, as chunk references count) of a block.
 pub type OpenSegment = Box<dyn FnMut(u32) -> Result<Box<dyn BlobReader>> + Send>;
@@ -79,7 +79,9 @@ pub(super) fn check_series(
     for chunk in &series.chunks {
         let (min, max) = (chunk.min_time, chunk.max_time);
         if min > max {
-            return fail(format!("chunk begins at {min} ms, after its end at {max} ms"));
+            return fail(format!(
+                "chunk begins at {min} ms, after its end at {max} ms"
+            ));
         }
         if min == max_time && max > max_time {
             return fail(format!(

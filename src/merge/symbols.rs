@@ -10,8 +10,8 @@
 //! does. Both tables are sorted, so a map is ascending and comparing mapped
 //! numbers compares strings.
 
-use super::heap::IndexHeap;
 use super::MergeError;
+use super::heap::IndexHeap;
 use crate::tsdb::index::{Index, SymbolBuffer, SymbolRefs, SymbolStream};
 
 /// Where a symbol number of a source went: `map[old] = new`.

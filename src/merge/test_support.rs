@@ -321,15 +321,15 @@ impl Block {
         let (name, segments) = (self.name.clone(), self.segments.clone());
         Source {
             name: self.name.clone(),
-            index: Box::new(MemBlob::new(
-                format!("{name}/index"),
-                self.index.clone(),
-            )),
+            index: Box::new(MemBlob::new(format!("{name}/index"), self.index.clone())),
             open_segment: Box::new(move |seq| {
                 let file = format!("{name}/chunks/{:06}", seq + 1);
                 let data = segments.get(seq as usize).cloned();
                 let missing = || Error::from(Corrupt::at(0, "no such segment").in_file(&file, 0));
-                Ok(Box::new(MemBlob::new(file.clone(), data.ok_or_else(missing)?)))
+                Ok(Box::new(MemBlob::new(
+                    file.clone(),
+                    data.ok_or_else(missing)?,
+                )))
             }),
             min_time: self.min_time,
             max_time: self.max_time,
@@ -363,10 +363,16 @@ impl Block {
         let mut all = SeriesMap::new();
         while stream.next(&mut raw).unwrap() {
             let text = |n| symbols.display(n);
-            let labels = raw.labels.iter().map(|&(n, v)| (text(n), text(v))).collect();
+            let labels = raw
+                .labels
+                .iter()
+                .map(|&(n, v)| (text(n), text(v)))
+                .collect();
             let chunk = |meta: &ChunkMeta| {
                 let reference = meta.chunk_ref();
-                let record = readers[reference.segment() as usize].record(reference).unwrap();
+                let record = readers[reference.segment() as usize]
+                    .record(reference)
+                    .unwrap();
                 record.verify().unwrap();
                 Chunk {
                     encoding: record.encoding(),
@@ -402,12 +408,22 @@ impl MemSegments {
     }
 
     pub fn bytes(&self) -> Vec<Vec<u8>> {
-        self.0.lock().unwrap().iter().map(MemWriter::bytes).collect()
+        self.0
+            .lock()
+            .unwrap()
+            .iter()
+            .map(MemWriter::bytes)
+            .collect()
     }
 }
 
 pub(super) fn pool(threads: usize) -> Arc<ThreadPool> {
-    Arc::new(ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+    Arc::new(
+        ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap(),
+    )
 }
 
 /// How to merge in a test.

@@ -17,7 +17,10 @@ fn target(keys: &str) -> (String, String, bool) {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table or layout, read from top to bottom")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one table or layout, read from top to bottom"
+)]
 fn requests_go_where_thanos_sends_them() {
     for (keys, url, region, in_host) in [
         (

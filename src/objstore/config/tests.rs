@@ -333,7 +333,10 @@ fn s3_encryption() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table or layout, read from top to bottom")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one table or layout, read from top to bottom"
+)]
 fn s3_refuses_by_name() {
     for (keys, wanted) in [
         ("signature_version2: true", "config.signature_version2: "),

@@ -191,7 +191,10 @@ pub(crate) fn write_announced(series: &[ModelSeries]) -> Vec<u8> {
 
 /// A version 1 index: entries not aligned, symbols named by where they stand,
 /// offset table in any order.
-#[expect(clippy::too_many_lines, reason = "one table or layout, read from top to bottom")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one table or layout, read from top to bottom"
+)]
 pub(crate) fn write_version_1(series: &[ModelSeries]) -> Vec<u8> {
     let symbols = symbols_of(series);
     let mut data = vec![0xba, 0xaa, 0xd7, 0x00, 1];
