@@ -153,6 +153,15 @@ proptest! {
         let union: BTreeSet<Vec<u8>> = sources.iter().flat_map(symbols).collect();
         prop_assert!(symbols(&result).iter().eq(union.iter()));
 
+        // Segments are cut where they would be without a merge.
+        setup.segment_bytes = 200;
+        let (small, _) = setup.merge(&sources).unwrap();
+        let union: Vec<&str> = union.iter().map(|s| std::str::from_utf8(s).unwrap()).collect();
+        let plain = Block::write("plain", ALL_TIMES, &read, &union, 200);
+        prop_assert_eq!(small.segments, plain.segments);
+        prop_assert_eq!(small.index, plain.index);
+        setup.segment_bytes = 1 << 20;
+
         // The books by what is known from outside.
         let there = |c: &&Vec<Chunk>| !c.is_empty();
         let entries = blocks.series.iter().map(|(_, s)| s.iter().filter(there).count() as u64);
