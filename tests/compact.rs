@@ -244,3 +244,71 @@ async fn every_encoding_of_today_and_tomorrow_is_compacted() {
         assert_eq!(ledger.chunks_encoded == 0, !new, "{name}");
     }
 }
+
+/// Another compactor at work: each time a job draws a name, it marks a block.
+struct MeddlingClock {
+    clock: FixedClock,
+    victim: PathBuf,
+}
+
+impl Clock for MeddlingClock {
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    fn new_ulid(&self) -> ulid::Ulid {
+        let id = self.victim.file_name().unwrap().to_str().unwrap();
+        let mark = format!(r#"{{"id":"{id}","version":1,"deletion_time":1}}"#);
+        fs::write(self.victim.join("deletion-mark.json"), mark).unwrap();
+        self.clock.new_ulid()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_marked_during_the_merge_drops_the_job() {
+    let dir = quickstart();
+    let meta = |b: &Path| fs::read_to_string(b.join("meta.json")).unwrap();
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let block = entry.unwrap().path();
+        if !meta(&block).contains("\"cluster\": \"cluster-02\"") {
+            fs::remove_dir_all(block).unwrap();
+        }
+    }
+    let mut blocks: Vec<PathBuf> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    blocks.sort();
+    blocks.truncate(31);
+    let bucket = Bucket::folder(dir.path()).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let compactor = Compactor {
+        bucket,
+        clock: Arc::new(MeddlingClock {
+            clock: FixedClock::at(NOW_MS),
+            victim: blocks[1].clone(),
+        }),
+        pool: pool::cpu_pool(1).unwrap(),
+        options: Options {
+            plan: settings(),
+            concurrency: 1,
+            fetch_concurrency: 8,
+            scratch: scratch.path().to_owned(),
+        },
+    };
+    let report = compactor.run().await.unwrap();
+    assert!(report.jobs.is_empty());
+    assert_eq!(report.failures.len(), 1);
+    let error = report.failures[0].error.chain();
+    let victim = blocks[1].file_name().unwrap().to_str().unwrap();
+    assert!(
+        error.contains(victim) && error.contains("was marked"),
+        "{error}"
+    );
+    let left = fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(left, blocks.len(), "nothing is left of the dropped job");
+    assert!(
+        !blocks[0].join("deletion-mark.json").exists(),
+        "no other source is marked"
+    );
+}

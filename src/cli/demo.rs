@@ -125,12 +125,12 @@ fn print(
 ) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let (was, is) = (before.total(), after.total());
-    writeln!(out, "\nlive blocks per stream, before -> after\n")?;
+    writeln!(out, "\nlive blocks per stream, before → after\n")?;
     writeln!(out, "{}", table(before, after))?;
     let ledger = report.ledger();
     let row = |name: &str, was: u64, is: u64, text: fn(u64) -> String| {
         format!(
-            "  {name:<15} {:>12} -> {:>12}   {}",
+            "  {name:<15} {:>12} → {:>12}   {}",
             text(was),
             text(is),
             human::change(was, is)
@@ -184,7 +184,7 @@ fn table(before: &Inventory, after: &Inventory) -> comfy_table::Table {
     for (stream, was) in &before.streams {
         let is = after.streams.get(stream).copied().unwrap_or_default();
         let pair = |text: fn(u64) -> String, pick: fn(&StreamRow) -> u64| {
-            format!("{} -> {}", text(pick(was)), text(pick(&is)))
+            format!("{} → {}", text(pick(was)), text(pick(&is)))
         };
         table.add_row([
             stream.clone(),

@@ -135,6 +135,17 @@ fn a_marked_overlapping_block_does_not_stop_its_stream() {
 }
 
 #[test]
+fn blocks_that_start_together_are_in_the_order_of_their_names() {
+    let blocks = vec![
+        block(7, 0, 2, "a"),
+        block(3, 0, 2, "b"),
+        block(5, 0, 2, "c"),
+    ];
+    let plan = plan(&view(blocks), &settings(true), NOW);
+    assert_eq!(sources(&plan.jobs[0]), [ulid(3), ulid(5), ulid(7)]);
+}
+
+#[test]
 fn a_damaged_block_holds_its_window_and_covers_nothing() {
     let mut blocks: Vec<_> = (0..9)
         .map(|i| block(i, i as i64 * 2, i as i64 * 2 + 2, "a"))
