@@ -127,6 +127,7 @@ fn print(
     let (was, is) = (before.total(), after.total());
     writeln!(out, "\nlive blocks per stream, before → after\n")?;
     writeln!(out, "{}", table(before, after))?;
+    explain_growth(&mut out, before, after)?;
     let ledger = report.ledger();
     let row = |name: &str, was: u64, is: u64, text: fn(u64) -> String| {
         format!(
@@ -174,6 +175,26 @@ fn print(
          \x20   --deduplication.replica-label=receive_replica      # finds nothing to do\n\
          \x20 thanos tools bucket inspect --objstore.config-file={root}/bucket.yml"
     )
+}
+
+/// Why a stream may need more bytes than before.
+fn explain_growth(
+    out: &mut impl Write,
+    before: &Inventory,
+    after: &Inventory,
+) -> std::io::Result<()> {
+    let grew = |(name, was): &(&String, &StreamRow)| {
+        let is = after.streams.get(*name);
+        is.is_some_and(|is| is.bytes > was.bytes)
+    };
+    for (stream, _) in before.streams.iter().filter(grew) {
+        writeln!(
+            out,
+            "  {stream} grew: its replicas scrape at different moments, so merging them\n  \
+             one-to-one keeps every sample of both, and mixed times compress less\n"
+        )?;
+    }
+    Ok(())
 }
 
 fn table(before: &Inventory, after: &Inventory) -> comfy_table::Table {

@@ -10,8 +10,9 @@
 //! no later than the cluster so far ends belongs to it; touching at one
 //! timestamp counts, since that timestamp must not come out twice. An exact
 //! copy of the piece before it (times and bytes) is dropped. A cluster of one
-//! passes byte for byte, if readers of today know its encoding; the samples of any other are mixed: one per timestamp,
-//! ties to the lower rank, at most 120 per new chunk.
+//! passes byte for byte, if readers of today know its encoding; the samples of
+//! any other are mixed: one per timestamp, ties to the lower rank, at most 120
+//! per new chunk.
 //!
 //! Mixing opens a piece only when the sweep reaches its first sample, so
 //! memory holds the pieces open at one time, however long the cluster is, and
