@@ -143,8 +143,7 @@ fn encodings_of_today_pass_and_newer_ones_are_written_as_those() {
             assert_eq!(naive(&[after[&labels].clone()]), naive(&[chunks]), "{name}");
         }
         let mut kinds = after.values().flatten().map(|c| c.encoding);
-        // Series of histograms hold floats, too: stale markers.
-        assert!(kinds.all(|e| e == written || e == 1), "{name}");
+        assert!(kinds.all(|e| e == written), "{name}");
         assert!(merged.ledger.start_times_dropped > 0, "{name}");
     }
 }
