@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// Labels that tell the replicas of the quick-start bucket apart.
@@ -158,13 +159,21 @@ impl Drop for Server {
     }
 }
 
-/// A port nobody listens on at the moment.
+/// A port nobody listens on at the moment, and that no other call returns.
+///
+/// Asking the system for any free port would not do: it may hand the same one
+/// out again before the server has bound it. These lie below the range that
+/// clients get theirs from.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 8000) as u16;
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 18_000 + (start + step) % 14_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// GET over HTTP/1.0, which spares us chunked bodies: status and body.
