@@ -21,29 +21,11 @@ use lithify::tsdb::chunkenc::{
     Histogram, HistogramIter, SeriesEncoder, Span, decode_floats,
 };
 
+mod support;
+use support::Random;
+
 const SERIES: usize = 400;
 const SAMPLES: usize = 480;
-
-/// A small generator with a fixed seed: the same data on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
 
 fn timestamps(random: &mut Random, series: usize) -> Vec<i64> {
     let step = if series % 4 < 2 { 15_000 } else { 30_000 };

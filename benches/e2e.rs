@@ -19,6 +19,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+#[path = "../tests/support/files.rs"]
+mod files;
+
+use files::copy_dir;
+
 /// What one child process cost.
 #[derive(Clone, Copy)]
 struct Cost {
@@ -157,19 +162,6 @@ fn measure(command: &mut Command) -> Cost {
         cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime),
         // The kernel counts KiB.
         peak_mib: usage.ru_maxrss as f64 / 1024.0,
-    }
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 

@@ -11,47 +11,18 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use lithify::tsdb::Result;
 use lithify::tsdb::chunks::{
     ChunkInput, ChunkRef, ChunkWriter, DEFAULT_SEGMENT_SIZE, SegmentReader, frame_chunk,
 };
 use lithify::tsdb::index::{ChunkMeta, Index, IndexWriter, LabelPair, RawSeries, SymbolTable};
 use lithify::tsdb::source::{BlobWriter, MemBlob};
 
+mod support;
+use support::{Keep, Null};
+
 const SERIES: u32 = 100_000;
 const LABELS: u32 = 12;
 const CHUNKS: u64 = 4;
-
-/// Counts bytes and forgets them.
-#[derive(Default)]
-struct Null(u64);
-
-impl BlobWriter for Null {
-    fn write(&mut self, data: &[u8]) -> Result<()> {
-        self.0 += black_box(data).len() as u64;
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>) -> Result<u64> {
-        Ok(self.0)
-    }
-}
-
-/// Hands the bytes over when it is finished.
-struct Keep(Vec<u8>, std::sync::mpsc::Sender<Vec<u8>>);
-
-impl BlobWriter for Keep {
-    fn write(&mut self, data: &[u8]) -> Result<()> {
-        self.0.extend_from_slice(data);
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>) -> Result<u64> {
-        let size = self.0.len() as u64;
-        self.1.send(self.0).ok();
-        Ok(size)
-    }
-}
 
 /// Symbols and series of a block: a metric name with 200 values, one label
 /// that nearly every series has to itself, and ten in between.

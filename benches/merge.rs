@@ -14,7 +14,6 @@
     reason = "a bench, and what criterion's macros make"
 )]
 
-use std::hint::black_box;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,60 +26,15 @@ use lithify::tsdb::index::IndexWriter;
 use lithify::tsdb::source::{BlobWriter, MemBlob};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+mod support;
+use support::{Keep, Null, Random};
+
 const SERIES: u32 = 20_000;
 const SAMPLES: usize = 480;
 const STEP: i64 = 15_000;
 /// What a block covers, ms.
 const RANGE: i64 = SAMPLES as i64 * STEP;
 const START: i64 = 1_788_220_800_000;
-
-/// Counts bytes and forgets them.
-#[derive(Default)]
-struct Null(u64);
-
-impl BlobWriter for Null {
-    fn write(&mut self, data: &[u8]) -> Result<()> {
-        self.0 += black_box(data).len() as u64;
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>) -> Result<u64> {
-        Ok(self.0)
-    }
-}
-
-/// Hands the bytes over when it is finished.
-struct Keep(Vec<u8>, std::sync::mpsc::Sender<Vec<u8>>);
-
-impl BlobWriter for Keep {
-    fn write(&mut self, data: &[u8]) -> Result<()> {
-        self.0.extend_from_slice(data);
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>) -> Result<u64> {
-        let size = self.0.len() as u64;
-        let _ = self.1.send(self.0);
-        Ok(size)
-    }
-}
-
-/// A small generator with a fixed seed: the same data on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
 
 /// A block in memory.
 struct Block {

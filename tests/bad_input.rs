@@ -6,17 +6,12 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Output;
 
 use assert_cmd::Command;
+use support::files::copy_edge_stream;
 use support::s3_server::{self, recite, refusal};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures")
-        .join(name)
-}
 
 /// Runs `lithify compact` with a configuration given as text.
 fn compact(yaml: &str, extra: &[&str]) -> Output {
@@ -56,23 +51,7 @@ fn refused(output: &Output, words: &[&str]) {
 /// The blocks of one edge stream in a folder of their own, by name.
 fn edge_stream() -> (tempfile::TempDir, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
-    let mut blocks = Vec::new();
-    for entry in fs::read_dir(fixture("quickstart")).unwrap() {
-        let from = entry.unwrap().path();
-        let meta = fs::read_to_string(from.join("meta.json")).unwrap();
-        if !meta.contains("\"cluster\": \"cluster-02\"") {
-            continue;
-        }
-        let name = from.file_name().unwrap().to_str().unwrap().to_owned();
-        let to = dir.path().join(&name);
-        fs::create_dir_all(to.join("chunks")).unwrap();
-        for file in ["meta.json", "index", "chunks/000001"] {
-            fs::copy(from.join(file), to.join(file)).unwrap();
-        }
-        blocks.push(name);
-    }
-    blocks.sort();
-    assert_eq!(blocks.len(), 31);
+    let blocks = copy_edge_stream("cluster-02", dir.path());
     (dir, blocks)
 }
 

@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use lithify::compact::report::RunReport;
@@ -15,29 +15,11 @@ use lithify::objstore::Bucket;
 use lithify::plan::Settings;
 use lithify::runtime::clock::{Clock, FixedClock};
 use lithify::runtime::pool;
+use support::files::{copy_dir, copy_edge_stream, copy_twice, fixture};
 use support::s3_server::S3Server;
 
 /// Some days after the quick-start blocks were written, ms since the epoch.
 const NOW_MS: i64 = 1_789_000_000_000;
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures")
-        .join(name)
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
 
 /// The quick-start bucket in a folder of its own.
 fn quickstart() -> tempfile::TempDir {
@@ -195,33 +177,11 @@ async fn sources_left_unmarked_by_a_crash_are_marked_by_the_next_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_encoding_of_today_and_tomorrow_is_compacted() {
-    // One stream of blocks side by side, one per encoding, is no real bucket;
-    // what matters here is that none of them stops a run.
     for entry in fs::read_dir(fixture("encodings")).unwrap() {
         let entry = entry.unwrap().path();
-        if !entry.is_dir() {
-            continue;
-        }
+        let name = entry.file_name().unwrap().to_str().unwrap().to_owned();
         let dir = tempfile::tempdir().unwrap();
-        for block in fs::read_dir(&entry)
-            .unwrap()
-            .map(|b| b.unwrap().path())
-            .filter(|b| b.is_dir())
-        {
-            copy_dir(&block, &dir.path().join(block.file_name().unwrap()));
-            // The same block once more under another replica: all of it overlaps.
-            let twin = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
-            let copy = dir.path().join(twin);
-            copy_dir(&block, &copy);
-            let meta = fs::read_to_string(copy.join("meta.json")).unwrap();
-            let id = block.file_name().unwrap().to_str().unwrap();
-            let meta = meta.replace(id, twin).replacen(
-                "\"labels\": {",
-                "\"labels\": {\n\"receive_replica\": \"b\",",
-                1,
-            );
-            fs::write(copy.join("meta.json"), meta).unwrap();
-        }
+        copy_twice(&name, dir.path());
         let bucket = Bucket::folder(dir.path()).unwrap();
         let report = compact(&bucket).await;
         assert!(
@@ -232,7 +192,6 @@ async fn every_encoding_of_today_and_tomorrow_is_compacted() {
         );
         assert_eq!(report.jobs.len(), 1, "{}", entry.display());
         let ledger = report.ledger();
-        let name = entry.file_name().unwrap().to_str().unwrap().to_owned();
         assert_eq!(
             ledger.read,
             2 * ledger.written,
@@ -266,27 +225,16 @@ impl Clock for MeddlingClock {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_marked_during_the_merge_drops_the_job() {
-    let dir = quickstart();
-    let meta = |b: &Path| fs::read_to_string(b.join("meta.json")).unwrap();
-    for entry in fs::read_dir(dir.path()).unwrap() {
-        let block = entry.unwrap().path();
-        if !meta(&block).contains("\"cluster\": \"cluster-02\"") {
-            fs::remove_dir_all(block).unwrap();
-        }
-    }
-    let mut blocks: Vec<PathBuf> = fs::read_dir(dir.path())
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .collect();
-    blocks.sort();
-    blocks.truncate(31);
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = copy_edge_stream("cluster-02", dir.path());
+    let path = |i: usize| dir.path().join(&blocks[i]);
     let bucket = Bucket::folder(dir.path()).unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let compactor = Compactor {
         bucket,
         clock: Arc::new(MeddlingClock {
             clock: FixedClock::at(NOW_MS),
-            victim: blocks[1].clone(),
+            victim: path(1),
         }),
         pool: pool::cpu_pool(1).unwrap(),
         options: Options {
@@ -300,15 +248,14 @@ async fn a_source_marked_during_the_merge_drops_the_job() {
     assert!(report.jobs.is_empty());
     assert_eq!(report.failures.len(), 1);
     let error = report.failures[0].error.chain();
-    let victim = blocks[1].file_name().unwrap().to_str().unwrap();
     assert!(
-        error.contains(victim) && error.contains("was marked"),
+        error.contains(&blocks[1]) && error.contains("was marked"),
         "{error}"
     );
     let left = fs::read_dir(dir.path()).unwrap().count();
     assert_eq!(left, blocks.len(), "nothing is left of the dropped job");
     assert!(
-        !blocks[0].join("deletion-mark.json").exists(),
+        !path(0).join("deletion-mark.json").exists(),
         "no other source is marked"
     );
 }

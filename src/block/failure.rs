@@ -10,7 +10,7 @@ use crate::tsdb;
 
 impl From<objstore::Error> for Error {
     fn from(e: objstore::Error) -> Self {
-        let error = Self::new(kind_of(&e), summary(&e));
+        let error = Self::new(kind_of(&e), e.summary());
         match e.kind.cure() {
             Some(cure) => error.with_cure(cure),
             None => error,
@@ -25,22 +25,6 @@ fn kind_of(e: &objstore::Error) -> Kind {
         kind if kind.is_transient() => Kind::Retry,
         _ => Kind::Config,
     }
-}
-
-/// The text without the cure, which is a field of its own here.
-fn summary(e: &objstore::Error) -> String {
-    let mut text = format!("bucket {}", e.bucket);
-    if !e.object.is_empty() {
-        text = format!("{text}: {}", e.object);
-    }
-    if let Some(offset) = e.offset {
-        text = format!("{text} at byte {offset}");
-    }
-    text = format!("{text}: {}", e.kind);
-    if !e.detail.is_empty() {
-        text = format!("{text} ({})", e.detail);
-    }
-    text
 }
 
 impl From<objstore::ConfigError> for Error {

@@ -56,7 +56,7 @@ pub async fn open_source(
         name: id.to_string(),
         index,
         open_segment: Box::new(move |seq| {
-            let file = segment(seq.saturating_add(1));
+            let file = segment(seq);
             open_segment(&bucket, &path(id, &file), sizes(&file), sources)
         }),
         min_time: meta.min_time,

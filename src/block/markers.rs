@@ -15,8 +15,6 @@
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-/// Largest marker we accept, bytes.
-pub const MAX_MARKER_BYTES: u64 = 1 << 20;
 /// The only version of the markers there is.
 pub const MARKER_VERSION: u64 = 1;
 

@@ -26,7 +26,7 @@ use ulid::Ulid;
 
 use crate::tsdb::meta::{BlockMeta, META_VERSION};
 
-/// Largest `meta.json` we accept, bytes. Real ones stay under a few hundred
+/// Largest `meta.json` (or marker) we accept, bytes. Real ones stay under a few hundred
 /// kilobytes even with thousands of sources.
 pub const MAX_META_BYTES: u64 = 64 << 20;
 

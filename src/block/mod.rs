@@ -27,6 +27,8 @@ pub use failure::of_merge;
 
 use ulid::Ulid;
 
+use crate::tsdb::chunks::segment_file_name;
+
 /// Object name of the index below the block's folder.
 pub const INDEX: &str = "index";
 /// Object name of the meta file below the block's folder.
@@ -39,9 +41,9 @@ pub fn path(block: Ulid, file: &str) -> String {
     format!("{block}/{file}")
 }
 
-/// Object name of segment `seq` (from 1) below the block's folder.
+/// Object name of segment `seq` (from 0, as references count) below the block's folder.
 pub fn segment(seq: u32) -> String {
-    format!("chunks/{seq:06}")
+    format!("chunks/{}", segment_file_name(seq))
 }
 
 /// The block and the file below it, if a path belongs to a block.
@@ -61,7 +63,7 @@ mod tests {
         // With letters in it, or lowercase would be no difference.
         let id = Ulid::from_parts(1_700_000_000_000, 7);
         assert_eq!(
-            split_path(&path(id, &segment(3))),
+            split_path(&path(id, &segment(2))),
             Some((id, "chunks/000003"))
         );
         assert_eq!(split_path("debug/metas/x.json"), None);

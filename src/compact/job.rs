@@ -25,7 +25,7 @@ use crate::block::meta::Meta;
 use crate::block::{self, INDEX, META, path, segment};
 use crate::error::{Error, Kind, Result};
 use crate::merge::{self, MergeOptions, Merged, Output, Source};
-use crate::objstore::Bucket;
+use crate::objstore::{self, Bucket};
 use crate::plan::Job;
 use crate::plan::filter::LiveBlock;
 use crate::runtime::clock::{Clock, StopWatch};
@@ -175,7 +175,7 @@ async fn merge_on_a_thread(
     let output = Output {
         index: Box::new(ScratchFile::create(index_file)?),
         create_segment: Box::new(move |seq| {
-            let name = path(id, &segment(seq.saturating_add(1)));
+            let name = path(id, &segment(seq));
             bucket.create(&name).map_err(|source| tsdb::Error::Write {
                 file: name,
                 source: Box::new(source),
@@ -226,12 +226,7 @@ async fn on_a_thread<T: Send + 'static>(
 async fn sources_still_there(bucket: &Bucket, job: &Job) -> Result<()> {
     let looks = job.sources.iter().map(|source| async move {
         let id = source.id();
-        let names: Vec<String> = bucket
-            .list(&id.to_string())
-            .await?
-            .into_iter()
-            .map(|o| o.name)
-            .collect();
+        let names = object_names(bucket, id).await?;
         let has = |file: &str| names.contains(&path(id, file));
         let newly_marked = source.view.deletion.is_none() && has(block::markers::DELETION_MARK);
         if has(META) && !newly_marked {
@@ -251,6 +246,12 @@ async fn sources_still_there(bucket: &Bucket, job: &Job) -> Result<()> {
     // Not more than a listing of the whole bucket would cost in time.
     let found: Vec<Result<()>> = futures::stream::iter(looks).buffered(16).collect().await;
     found.into_iter().collect()
+}
+
+/// Names of all objects of a block.
+async fn object_names(bucket: &Bucket, id: Ulid) -> objstore::Result<Vec<String>> {
+    let objects = bucket.list(&id.to_string()).await?;
+    Ok(objects.into_iter().map(|o| o.name).collect())
 }
 
 /// Compares what the bucket lists with what `meta.json` says.
@@ -279,12 +280,7 @@ async fn remove_partial(bucket: &Bucket, id: Ulid) {
     bucket.settle().await;
     let removed = async {
         bucket.delete(&path(id, META)).await?;
-        let rest: Vec<String> = bucket
-            .list(&id.to_string())
-            .await?
-            .into_iter()
-            .map(|o| o.name)
-            .collect();
+        let rest = object_names(bucket, id).await?;
         bucket.delete_many(&rest, 8).await
     };
     if let Err(error) = removed.await {

@@ -58,6 +58,7 @@ impl Syncer {
             }
         }
         self.fetch(&folders).await?;
+        self.metas.retain(|id, _| folders.contains_key(id));
         let mut view = BucketView::default();
         for (id, objects) in folders {
             match self.block(id, &objects) {

@@ -165,7 +165,9 @@ impl Error {
         self
     }
 
-    fn render(&self) -> String {
+    /// The text without the cure, for whoever shows that apart.
+    #[must_use]
+    pub fn summary(&self) -> String {
         let mut text = format!("bucket {}", self.bucket);
         if !self.object.is_empty() {
             text.push_str(": ");
@@ -178,10 +180,14 @@ impl Error {
         if !self.detail.is_empty() {
             text.push_str(&format!(" ({})", self.detail));
         }
-        if let Some(cure) = self.kind.cure() {
-            text.push_str(&format!("; {cure}"));
-        }
         text
+    }
+
+    fn render(&self) -> String {
+        match self.kind.cure() {
+            Some(cure) => format!("{}; {cure}", self.summary()),
+            None => self.summary(),
+        }
     }
 }
 

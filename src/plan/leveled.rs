@@ -70,15 +70,11 @@ pub fn next(spans: &[Span], ranges_ms: &[i64]) -> Option<(Vec<usize>, Reason)> {
     by_tombstones(older, ranges_ms).map(|i| (vec![i], Reason::Tombstones))
 }
 
-/// True if any two blocks overlap; ranges that touch do not.
+/// The first run of unmarked blocks that overlap, as indexes; ranges that touch
+/// do not overlap.
 ///
 /// Marked blocks are left out: they take part in no merge, so what they
 /// overlap does not matter (upstream counts them and stops).
-pub fn has_overlap(spans: &[Span]) -> bool {
-    !overlapping(spans).is_empty()
-}
-
-/// The first run of unmarked blocks that overlap, as indexes.
 pub fn overlapping(spans: &[Span]) -> Vec<usize> {
     let mut run: Vec<usize> = Vec::new();
     let mut before: Option<usize> = None;

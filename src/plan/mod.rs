@@ -58,15 +58,11 @@ fn plan_group(group: &group::Group, settings: &Settings, plan: &mut Plan) {
         return;
     }
     let spans: Vec<leveled::Span> = group.blocks.iter().map(leveled::Span::of).collect();
-    if leveled::has_overlap(&spans) {
-        if group.resolution != 0 {
-            plan.held.push(Held::downsampled_overlap(group));
-            return;
-        }
-        if !settings.vertical {
-            plan.held.push(Held::overlap(group));
-            return;
-        }
+    let overlap = leveled::overlapping(&spans);
+    let mergeable = settings.vertical && group.resolution == 0;
+    if !overlap.is_empty() && !mergeable {
+        plan.held.push(Held::overlap(group, &overlap));
+        return;
     }
     let Some((picked, reason)) = leveled::next(&spans, &settings.ranges_ms) else {
         return;

@@ -199,34 +199,29 @@ pub struct Held {
 }
 
 impl Held {
-    pub(super) fn overlap(group: &Group) -> Self {
-        Self::overlapping(
-            group,
-            "blocks of this stream overlap in time",
-            "give the label that tells the replicas apart with --deduplication.replica-label, \
-             or allow merging with --compact.enable-vertical-compaction",
-        )
-    }
-
-    /// Aggregates of different samples cannot be merged.
-    pub(super) fn downsampled_overlap(group: &Group) -> Self {
-        Self::overlapping(
-            group,
-            "downsampled blocks of this stream overlap in time and cannot be merged",
-            "keep all but one of them out of compactions with no-compact-mark.json, \
-             as thanos does by itself",
-        )
-    }
-
-    fn overlapping(group: &Group, what: &str, cure: &str) -> Self {
-        let spans: Vec<_> = group.blocks.iter().map(super::leveled::Span::of).collect();
-        let blocks = super::leveled::overlapping(&spans);
+    /// Blocks of a group, by index, that overlap and may not be merged:
+    /// aggregates of different samples cannot be, others need permission.
+    pub(super) fn overlap(group: &Group, blocks: &[usize]) -> Self {
+        let (what, cure) = if group.resolution != 0 {
+            (
+                "downsampled blocks of this stream overlap in time and cannot be merged",
+                "keep all but one of them out of compactions with no-compact-mark.json, \
+                 as thanos does by itself",
+            )
+        } else {
+            (
+                "blocks of this stream overlap in time",
+                "give the label that tells the replicas apart with \
+                 --deduplication.replica-label, or allow merging with \
+                 --compact.enable-vertical-compaction",
+            )
+        };
         Self {
             group: group.key,
             labels: Arc::new(group.labels.clone()),
             what: format!("{} {what}", blocks.len()),
             cure: cure.to_owned(),
-            blocks: blocks.into_iter().map(|i| group.blocks[i].id()).collect(),
+            blocks: blocks.iter().map(|&i| group.blocks[i].id()).collect(),
         }
     }
 }

@@ -4,4 +4,5 @@
 #![allow(dead_code)]
 
 pub mod conformance;
+pub mod files;
 pub mod s3_server;

@@ -7,9 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::peer::{
-    copy_dir, fixture, folder_config, lithify_compact, must, peer, replica_flags, thanos_compact,
-};
+use crate::files::{copy_dir, copy_twice, fixture};
+use crate::peer::{folder_config, lithify_compact, must, peer, replica_flags, thanos_compact};
 
 /// The live blocks of a folder bucket: those without a deletion mark.
 pub fn live_blocks(bucket: &Path) -> Vec<PathBuf> {
@@ -237,25 +236,8 @@ fn content(dump: &str) -> Vec<String> {
 fn prometheus_of_today_reads_what_was_new_encodings() {
     for name in ["4-xor2", "5-histogram-st", "6-float-histogram-st"] {
         let work = tempfile::tempdir().unwrap();
-        let from = fixture("encodings").join(name);
         let bucket = work.path().join("bucket");
-        let block = fs::read_dir(&from)
-            .unwrap()
-            .map(|e| e.unwrap().path())
-            .find(|p| p.is_dir())
-            .unwrap();
-        let id = block.file_name().unwrap().to_str().unwrap().to_owned();
-        // A copy under another name and replica makes it a compaction.
-        for (copy, replica) in [(id.as_str(), "a"), ("01ARZ3NDEKTSV4RRFFQ69G5FAV", "b")] {
-            copy_dir(&block, &bucket.join(copy));
-            let file = bucket.join(copy).join("meta.json");
-            let labels = format!("\"labels\": {{\n\"receive_replica\": \"{replica}\",");
-            let text = fs::read_to_string(&file).unwrap();
-            let text = text
-                .replace(&id, copy)
-                .replacen("\"labels\": {", &labels, 1);
-            fs::write(file, text).unwrap();
-        }
+        copy_twice(name, &bucket);
         let config = folder_config(&bucket, work.path());
         let flags = replica_flags();
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
@@ -264,7 +246,8 @@ fn prometheus_of_today_reads_what_was_new_encodings() {
         assert_eq!(live.len(), 1, "{name}");
         let dump = must(Command::new(peer("oracle")).arg("dump").arg(&live[0]));
         let dump = String::from_utf8(dump.stdout).unwrap();
-        let expected = fs::read_to_string(from.join("expected.txt")).unwrap();
+        let expected =
+            fs::read_to_string(fixture("encodings").join(name).join("expected.txt")).unwrap();
         assert!(
             content(&dump) == content(&expected),
             "{name}: samples differ"

@@ -18,3 +18,5 @@ mod query;
 
 #[path = "../../support/conformance.rs"]
 mod conformance;
+#[path = "../../support/files.rs"]
+mod files;

@@ -8,9 +8,9 @@ use lithify::objstore::{Bucket, BucketConfig};
 
 use crate::compact::{live_blocks, meta};
 use crate::conformance;
+use crate::files::{copy_dir, fixture};
 use crate::peer::{
-    Server, copy_dir, fixture, folder_config, free_port, lithify, lithify_compact, peer,
-    replica_flags, thanos_compact,
+    Server, folder_config, free_port, lithify, lithify_compact, peer, replica_flags, thanos_compact,
 };
 use crate::query::{Stack, assert_same};
 

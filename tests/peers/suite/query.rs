@@ -5,9 +5,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::files::{copy_dir, fixture};
 use crate::peer::{
-    REPLICA_LABELS, Server, copy_dir, encode, fixture, folder_config, free_port, get,
-    lithify_compact, peer, replica_flags, thanos_compact,
+    REPLICA_LABELS, Server, encode, folder_config, free_port, get, lithify_compact, peer,
+    replica_flags, thanos_compact,
 };
 
 /// Start of the quick-start bucket, seconds since the epoch.
