@@ -22,6 +22,7 @@ func commands() []command {
 		{"index-v1", "write a block whose index has format version 1", indexV1},
 		{"chunks", "write golden vectors: samples to chunks", goldenChunks},
 		{"chunkseries", "write golden vectors: vertical merge of one series", goldenMerge},
+		{"plans", "write golden vectors: what Thanos plans for a bucket", plans},
 		{"dump", "print a block as canonical text", dump},
 		{"compare", "compare the samples of two sets of blocks", compare},
 		{"bench-blocks", "write the large input of the benchmarks", benchBlocks},
