@@ -96,7 +96,8 @@ func (r *report) differ(format string, args ...any) {
 // openedBlock is one block of a side.
 type openedBlock struct {
 	*tsdb.Block
-	id ulid.ULID
+	id     ulid.ULID
+	labels map[string]string // external, as in its meta
 }
 
 type side map[string][]openedBlock
@@ -105,7 +106,7 @@ type side map[string][]openedBlock
 func openSide(dirs []string, o compareOptions) (side, error) {
 	out := side{}
 	if len(dirs) == 0 {
-		return nil, fmt.Errorf("--left and --right must both be given")
+		return nil, fmt.Errorf("every side needs a folder of blocks")
 	}
 	for _, dir := range dirs {
 		folders, err := blockFolders(dir, o.deleted)
@@ -122,7 +123,7 @@ func openSide(dirs []string, o compareOptions) (side, error) {
 				return nil, fmt.Errorf("open %s: %w", folder, err)
 			}
 			key := groupKey(meta, o.drop)
-			out[key] = append(out[key], openedBlock{b, meta.ULID})
+			out[key] = append(out[key], openedBlock{b, meta.ULID, meta.Thanos.Labels})
 		}
 	}
 	return out, nil

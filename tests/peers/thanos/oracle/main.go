@@ -23,8 +23,10 @@ func commands() []command {
 		{"chunks", "write golden vectors: samples to chunks", goldenChunks},
 		{"chunkseries", "write golden vectors: vertical merge of one series", goldenMerge},
 		{"plans", "write golden vectors: what Thanos plans for a bucket", plans},
+		{"penalty", "write golden vectors: deduplication by penalty", goldenPenalty},
 		{"dump", "print a block as canonical text", dump},
 		{"compare", "compare the samples of two sets of blocks", compare},
+		{"penalty-blocks", "compare compacted blocks with a deduplicated query", penaltyBlocks},
 		{"bench-blocks", "write the large input of the benchmarks", benchBlocks},
 	}
 }
@@ -61,7 +63,7 @@ func main() {
 func usage() {
 	fmt.Fprintln(os.Stderr, "usage: oracle <subcommand> [flags]; every subcommand has --help")
 	for _, c := range commands() {
-		fmt.Fprintf(os.Stderr, "  %-13s %s\n", c.name, c.summary)
+		fmt.Fprintf(os.Stderr, "  %-14s %s\n", c.name, c.summary)
 	}
 }
 
