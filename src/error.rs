@@ -8,6 +8,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use ulid::Ulid;
+
 /// Result of everything above the codec.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -51,6 +53,7 @@ pub struct Error {
     kind: Kind,
     what: String,
     cure: Option<String>,
+    block: Option<Ulid>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -61,6 +64,7 @@ impl Error {
             kind,
             what: what.into(),
             cure: None,
+            block: None,
             source: None,
         }
     }
@@ -79,13 +83,21 @@ impl Error {
         self
     }
 
-    /// Wraps this error with the larger task that failed; kind and cure stay.
+    /// Names the block whose fault it is.
+    #[must_use]
+    pub fn with_block(mut self, block: Ulid) -> Self {
+        self.block = Some(block);
+        self
+    }
+
+    /// Wraps this error with the larger task that failed; kind, cure and block stay.
     #[must_use]
     pub fn context(self, what: impl Into<String>) -> Self {
         Self {
             kind: self.kind,
             what: what.into(),
             cure: self.cure.clone(),
+            block: self.block,
             source: Some(Box::new(self)),
         }
     }
@@ -98,6 +110,11 @@ impl Error {
     /// The sentence that tells how to get rid of the error.
     pub fn cure(&self) -> Option<&str> {
         self.cure.as_deref()
+    }
+
+    /// The block whose fault it is, if it is known.
+    pub fn block(&self) -> Option<Ulid> {
+        self.block
     }
 
     /// The whole chain in one line, outermost first, for logs.

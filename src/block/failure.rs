@@ -49,7 +49,10 @@ pub fn of_merge(error: MergeError, inputs: &[Ulid]) -> Error {
         Some(block) => format!("block {block}"),
         None => "merge".to_owned(),
     };
-    let failed = Error::new(kind, what).with_source(error);
+    let mut failed = Error::new(kind, what).with_source(error);
+    if let Some(block) = blamed {
+        failed = failed.with_block(block);
+    }
     match (kind, blamed) {
         (Kind::Corrupt, Some(block)) => failed.with_cure(format!(
             "upload block {block} again from its producer, or keep it out of compactions by \

@@ -10,22 +10,29 @@ use crate::tsdb::source::BlobReader;
 use crate::tsdb::tombstones::Tombstones;
 use crate::tsdb::{Error as TsdbError, meta::BlockMeta};
 
+/// Windows of one file that are read ahead.
+const DEPTH: usize = 3;
+
 /// Read-ahead of one file of one source.
-///
-/// Small files are read in one window; the memory of a job is this times two
-/// (index and one segment) times its sources.
 fn read_ahead(size: u64, sources: usize) -> ReadAhead {
-    /// All windows of a job together stay below this, bytes.
-    const JOB_BYTES: usize = 128 << 20;
-    const DEPTH: usize = 3;
-    let share = JOB_BYTES / (2 * DEPTH * sources.max(1));
-    let window = share.clamp(64 << 10, 2 << 20);
     ReadAhead {
-        window: window
-            .min(usize::try_from(size).unwrap_or(window))
-            .max(4096),
+        window: window_bytes(size, sources),
         depth: DEPTH,
     }
+}
+
+/// Bytes of one window of a file of `size` bytes in a job with so many sources.
+///
+/// Small files are read in one window; the memory of a job is three times this
+/// times two (index and one segment) times its sources.
+pub fn window_bytes(size: u64, sources: usize) -> usize {
+    /// All windows of a job together stay below this, bytes.
+    const JOB_BYTES: usize = 128 << 20;
+    let share = JOB_BYTES / (2 * DEPTH * sources.max(1));
+    let window = share.clamp(64 << 10, 2 << 20);
+    window
+        .min(usize::try_from(size).unwrap_or(window))
+        .max(4096)
 }
 
 /// Opens a block as a source; `sizes` gives the bytes of its files as listed,

@@ -73,6 +73,7 @@ impl Args {
             vertical: self.vertical || !replica_labels.is_empty(),
             replica_labels,
             ranges_ms: RANGES_MS[..=usize::from(self.max_level)].to_vec(),
+            ..Settings::default()
         }
     }
 }

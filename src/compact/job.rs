@@ -12,11 +12,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures::StreamExt;
 use rayon::ThreadPool;
 use ulid::Ulid;
 
 use super::check;
+use super::look::{self, Known};
 use super::mark;
 use super::report::JobReport;
 use super::result;
@@ -25,8 +25,8 @@ use crate::block::meta::Meta;
 use crate::block::{self, INDEX, META, path, segment};
 use crate::error::{Error, Kind, Result};
 use crate::merge::{self, MergeOptions, Merged, Output, Source};
-use crate::objstore::{self, Bucket};
-use crate::plan::Job;
+use crate::objstore::Bucket;
+use crate::plan::{Dedup, Job};
 use crate::plan::filter::LiveBlock;
 use crate::runtime::clock::{Clock, StopWatch};
 use crate::tsdb;
@@ -42,6 +42,10 @@ pub struct JobContext {
     pub pool: Arc<ThreadPool>,
     /// Folder for output indexes.
     pub scratch: PathBuf,
+    /// How replicas become one.
+    pub dedup: Dedup,
+    /// Blocks that are no surprise.
+    pub(super) known: Known,
 }
 
 /// Runs one job.
@@ -52,6 +56,7 @@ pub struct JobContext {
 pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
     let watch = StopWatch::start();
     let id = context.clock.new_ulid();
+    context.known.add([id]);
     tracing::info!(
         job = %id, group = %job.group, kind = %job.kind, reason = %job.reason,
         sources = job.sources.len(), bytes = job.input_bytes(), "compaction started"
@@ -145,7 +150,7 @@ async fn make(context: &JobContext, job: &Job, id: Ulid) -> Result<Made> {
         .await?;
     let meta = result::meta(id, job, &merged, context.clock.now_ms())
         .ok_or_else(|| Error::new(Kind::Internal, "a job without sources"))?;
-    sources_still_there(&context.bucket, job).await?;
+    look::still_wanted(&context.bucket, job, &context.known).await?;
     let json = meta
         .to_json()
         .map_err(|e| Error::new(Kind::Internal, "cannot write meta.json").with_source(e))?;
@@ -221,39 +226,6 @@ async fn on_a_thread<T: Send + 'static>(
         .map_err(|_| Error::new(Kind::Internal, format!("thread {name} broke off")))?
 }
 
-/// The last look before the result becomes visible: a source that is gone, or
-/// was marked since the plan was made, means that somebody else is at work.
-async fn sources_still_there(bucket: &Bucket, job: &Job) -> Result<()> {
-    let looks = job.sources.iter().map(|source| async move {
-        let id = source.id();
-        let names = object_names(bucket, id).await?;
-        let has = |file: &str| names.contains(&path(id, file));
-        let newly_marked = source.view.deletion.is_none() && has(block::markers::DELETION_MARK);
-        if has(META) && !newly_marked {
-            return Ok(());
-        }
-        let what = if newly_marked {
-            "was marked for deletion"
-        } else {
-            "disappeared"
-        };
-        Err(Error::new(
-            Kind::Retry,
-            format!("source block {id} {what} while it was being compacted"),
-        )
-        .with_cure("make sure that only one compactor works on this bucket, then run again"))
-    });
-    // Not more than a listing of the whole bucket would cost in time.
-    let found: Vec<Result<()>> = futures::stream::iter(looks).buffered(16).collect().await;
-    found.into_iter().collect()
-}
-
-/// Names of all objects of a block.
-async fn object_names(bucket: &Bucket, id: Ulid) -> objstore::Result<Vec<String>> {
-    let objects = bucket.list(&id.to_string()).await?;
-    Ok(objects.into_iter().map(|o| o.name).collect())
-}
-
 /// Compares what the bucket lists with what `meta.json` says.
 async fn all_there(bucket: &Bucket, meta: &Meta) -> Result<()> {
     let id = meta.id();
@@ -280,7 +252,7 @@ async fn remove_partial(bucket: &Bucket, id: Ulid) {
     bucket.settle().await;
     let removed = async {
         bucket.delete(&path(id, META)).await?;
-        let rest = object_names(bucket, id).await?;
+        let rest = look::object_names(bucket, id).await?;
         bucket.delete_many(&rest, 8).await
     };
     if let Err(error) = removed.await {

@@ -1,11 +1,15 @@
-//! Deletion marks: the only thing a run ever does to a block it did not make.
+//! Marks on blocks: asking for their removal, or keeping them out.
 
+use serde::Serialize;
 use ulid::Ulid;
 
-use crate::block::markers::{DELETION_MARK, DeletionMark, MARKER_VERSION};
+use crate::block::markers::{
+    DELETION_MARK, DeletionMark, MARKER_VERSION, NO_COMPACT_MARK, NoCompactMark,
+};
 use crate::block::path;
 use crate::error::{Error, Kind, Result};
 use crate::objstore::Bucket;
+use crate::plan::NoCompact;
 use crate::runtime::clock::Clock;
 
 /// Asks for the removal of a block; false if it carried a mark already, which
@@ -19,19 +23,43 @@ pub(super) async fn for_deletion(
     block: Ulid,
     details: &str,
 ) -> Result<bool> {
-    let name = path(block, DELETION_MARK);
-    if bucket.head(&name).await?.is_some() {
-        tracing::warn!(%block, "block is marked for deletion already");
-        return Ok(false);
-    }
     let mark = DeletionMark {
         id: block,
         version: MARKER_VERSION,
         details: details.to_owned(),
         deletion_time: clock.now_ms().div_euclid(1000),
     };
-    let json = serde_json::to_vec(&mark)
-        .map_err(|e| Error::new(Kind::Internal, "cannot write a deletion mark").with_source(e))?;
+    write(bucket, block, DELETION_MARK, &mark).await
+}
+
+/// Keeps a block out of compactions; false if it carried such a mark already.
+///
+/// # Errors
+/// Whatever the bucket fails with.
+pub(super) async fn for_no_compact(
+    bucket: &Bucket,
+    clock: &dyn Clock,
+    mark: &NoCompact,
+) -> Result<bool> {
+    let block = mark.block;
+    let mark = NoCompactMark {
+        id: block,
+        version: MARKER_VERSION,
+        details: mark.details.clone(),
+        no_compact_time: clock.now_ms().div_euclid(1000),
+        reason: mark.reason.as_str().to_owned(),
+    };
+    write(bucket, block, NO_COMPACT_MARK, &mark).await
+}
+
+async fn write(bucket: &Bucket, block: Ulid, file: &str, mark: &impl Serialize) -> Result<bool> {
+    let name = path(block, file);
+    if bucket.head(&name).await?.is_some() {
+        tracing::warn!(%block, file, "block is marked already");
+        return Ok(false);
+    }
+    let json = serde_json::to_vec(mark)
+        .map_err(|e| Error::new(Kind::Internal, format!("cannot write {file}")).with_source(e))?;
     bucket.put(&name, json).await?;
     Ok(true)
 }

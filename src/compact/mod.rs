@@ -2,23 +2,31 @@
 //!
 //! ```text
 //!      +--> sync ------> plan ------> execute ------+
-//!      |    LIST, GET    pure         jobs in       |
-//!      |    meta, marks               parallel      |
-//!      +--------------------------------------------+   until the plan is empty
+//!      |    LIST, GET    pure         deletions,    |
+//!      |    meta, marks               marks, jobs   |
+//!      +--------------------------------------------+   until no job is due
+//!                                     then uploads that were given up
 //! ```
 //!
 //! - [`sync`] turns a listing into a [`crate::plan::view::BucketView`].
 //! - [`job`] runs one compaction: merge, upload, verify, mark.
+//! - `look` asks just before a result becomes visible whether it is still
+//!   wanted; `delete` removes blocks, in the order that readers need.
 //! - [`run`] is the loop; [`report`] what it tells at the end.
 //!
 //! Invariants:
 //!
 //! - CO-1: only what stands in a [`crate::plan::Plan`] is done.
-//! - CO-2: an error in one job stops that job and its group, nothing else.
-//! - CO-3: a group that failed is not tried again in the same run.
+//! - CO-2: an error in one job stops that job, nothing else. A block that is to
+//!   blame counts as damaged for the rest of the run: its windows wait, the
+//!   others of its stream go on.
+//! - CO-3: a group that failed without a block to blame is not tried again in
+//!   the same run.
 
 mod check;
+mod delete;
 pub mod job;
+mod look;
 mod mark;
 pub mod report;
 mod result;

@@ -40,17 +40,33 @@ pub struct JobReport {
     pub seconds: f64,
 }
 
-/// One compaction that failed.
+/// One piece of work that failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// The stream, which was left alone for the rest of the run.
-    pub group: GroupKey,
-    /// Its external labels.
-    pub labels: Labels,
-    /// What should have been merged.
-    pub sources: Vec<Ulid>,
+    /// What should have been done.
+    pub task: Task,
     /// Why it was not.
     pub error: Error,
+}
+
+/// What a run does to a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// A compaction.
+    Compaction {
+        /// The stream.
+        group: GroupKey,
+        /// Its external labels.
+        labels: Labels,
+        /// What should have been merged.
+        sources: Vec<Ulid>,
+    },
+    /// A mark on a block.
+    Mark(Ulid),
+    /// The removal of a marked block.
+    Deletion(Ulid),
+    /// The removal of an upload that was given up.
+    Cleanup(Ulid),
 }
 
 /// Everything that happened in one run.
@@ -60,12 +76,20 @@ pub struct RunReport {
     pub passes: u32,
     /// Blocks in the bucket at the first look, marked ones included.
     pub blocks_seen: usize,
+    /// What the first look at the bucket made us plan.
+    pub planned_jobs: usize,
     /// Compactions in the order in which they ended.
     pub jobs: Vec<JobReport>,
-    /// Compactions that failed.
+    /// What failed.
     pub failures: Vec<Failure>,
     /// Blocks marked because another one had replaced them already.
     pub garbage: Vec<Ulid>,
+    /// Blocks that are kept out of compactions from now on.
+    pub no_compact: Vec<Ulid>,
+    /// Blocks removed because their deletion mark was old enough.
+    pub deleted: Vec<Ulid>,
+    /// Folders removed that were no blocks.
+    pub cleaned: Vec<Ulid>,
     /// Work that is not done, as of the last plan.
     pub held: Vec<Held>,
     /// Folders that are no usable blocks, as of the last look.
@@ -80,8 +104,27 @@ impl RunReport {
     /// Uploads that are still under way do not count.
     pub fn is_partial(&self) -> bool {
         !self.failures.is_empty()
-            || !self.held.is_empty()
-            || self.problems.iter().any(|p| !p.partial)
+            || self.held.iter().any(|h| h.why.is_problem())
+            || self.problems.iter().any(|p| !p.kind.is_partial())
+    }
+
+    /// Takes down and logs what failed.
+    pub(super) fn fail(&mut self, task: Task, error: Error) {
+        let kind = error.kind().as_str();
+        let (chain, cure) = (error.chain(), error.cure().unwrap_or(""));
+        match &task {
+            Task::Compaction { group, .. } => {
+                tracing::error!(%group, kind, error = chain, cure, "compaction failed");
+            }
+            Task::Mark(block) => tracing::error!(%block, kind, error = chain, cure, "mark failed"),
+            Task::Deletion(block) => {
+                tracing::error!(%block, kind, error = chain, cure, "deletion failed");
+            }
+            Task::Cleanup(folder) => {
+                tracing::error!(%folder, kind, error = chain, cure, "clean-up failed");
+            }
+        }
+        self.failures.push(Failure { task, error });
     }
 
     /// The books of all compactions together.
@@ -95,6 +138,17 @@ impl RunReport {
 
     /// True if the run found nothing to do.
     pub fn is_idle(&self) -> bool {
-        self.jobs.is_empty() && self.garbage.is_empty() && self.failures.is_empty()
+        self.jobs.is_empty()
+            && self.garbage.is_empty()
+            && self.no_compact.is_empty()
+            && self.deleted.is_empty()
+            && self.cleaned.is_empty()
+            && self.failures.is_empty()
+    }
+
+    /// Compactions that failed.
+    pub fn failed_compactions(&self) -> usize {
+        let compaction = |f: &&Failure| matches!(f.task, Task::Compaction { .. });
+        self.failures.iter().filter(compaction).count()
     }
 }

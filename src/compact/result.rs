@@ -19,6 +19,8 @@ pub(super) fn meta(id: Ulid, job: &Job, merged: &Merged, now_ms: i64) -> Option<
     let inputs: Vec<&BlockMeta> = job.sources.iter().map(|b| &b.view.meta.tsdb).collect();
     let mut tsdb = BlockMeta::compacted(id, &inputs)?;
     tsdb.stats = merged.stats.clone();
+    // As if every step of the chain had been done on its own.
+    tsdb.compaction.level = job.level;
     let segments: Vec<String> = (0..)
         .zip(&merged.segment_bytes)
         .map(|(i, _)| segment(i))

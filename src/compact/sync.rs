@@ -15,7 +15,9 @@ use crate::block::meta::{MAX_META_BYTES, Meta, MetaError};
 use crate::block::{INDEX, META, path, split_path};
 use crate::error::Result;
 use crate::objstore::{self, Bucket, Object};
-use crate::plan::view::{BlockView, BucketView, ListedFile, Problem};
+use crate::plan::view::{
+    BlockView, BucketView, ListedFile, PartialView, Problem, ProblemKind,
+};
 
 /// What tells two versions of one small object apart.
 type Version = (u64, i64, Option<String>);
@@ -66,7 +68,10 @@ impl Syncer {
                     view.problems.extend(damage(&block));
                     view.blocks.push(block);
                 }
-                Err(problem) => view.problems.push(problem),
+                Err(problem) => {
+                    view.partials.extend(self.partial(id, &objects, &problem));
+                    view.problems.push(problem);
+                }
             }
         }
         self.tell(&view.problems);
@@ -159,6 +164,25 @@ impl Syncer {
         })
     }
 
+    /// What the clean-up needs to know of a folder without usable `meta.json`:
+    /// one that has none, or one that is no JSON. Others may be of use to a
+    /// newer program and are none of our business.
+    fn partial(&self, id: Ulid, objects: &[Object], problem: &Problem) -> Option<PartialView> {
+        let corrupted = match problem.kind {
+            ProblemKind::Partial => None,
+            ProblemKind::Corrupted => Some(problem.what.clone()),
+            ProblemKind::Unusable | ProblemKind::Damaged => return None,
+        };
+        Some(PartialView {
+            id,
+            objects: objects.len() as u64,
+            bytes: objects.iter().map(|o| o.size).sum(),
+            modified_ms: objects.iter().map(|o| o.modified_ms).max()?,
+            corrupted,
+            deletion: self.mark(id, markers::DELETION_MARK).ok().flatten(),
+        })
+    }
+
     fn meta(&mut self, id: Ulid) -> Result<Arc<Meta>, Problem> {
         let Some(body) = self.body(id, META).cloned() else {
             return Err(Problem {
@@ -166,7 +190,7 @@ impl Syncer {
                 what: "folder has no meta.json".to_owned(),
                 cure: "wait for the upload to finish; if nobody uploads it, remove the folder"
                     .to_owned(),
-                partial: true,
+                kind: ProblemKind::Partial,
             });
         };
         if let Some((old, meta)) = self.metas.get(&id)
@@ -183,7 +207,10 @@ impl Syncer {
                     other => other.to_string(),
                 },
                 cure: "upload the block again, or delete its folder".to_owned(),
-                partial: false,
+                kind: match error {
+                    MetaError::Parse(_) => ProblemKind::Corrupted,
+                    _ => ProblemKind::Unusable,
+                },
             })?;
         self.metas.insert(id, (body, Arc::clone(&meta)));
         Ok(meta)
@@ -207,7 +234,7 @@ impl Syncer {
                 block: id,
                 what: format!("{file} has version {version}, this program knows version 1"),
                 cure: "use the program that wrote it, or remove the marker".to_owned(),
-                partial: false,
+                kind: ProblemKind::Unusable,
             }),
         }
     }
@@ -246,6 +273,6 @@ fn damage(block: &BlockView) -> Option<Problem> {
         block: block.id(),
         what,
         cure: "upload the block again from its producer, or mark it for deletion".to_owned(),
-        partial: false,
+        kind: ProblemKind::Damaged,
     })
 }

@@ -4,9 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use serde::Serialize;
 use ulid::Ulid;
 
-use super::model::{Garbage, Settings};
+use super::model::{Deletion, Garbage};
+use super::settings::Settings;
 use super::view::{BlockView, BucketView};
 use crate::block::meta::Labels;
 
@@ -43,6 +45,41 @@ impl LiveBlock {
     pub fn resolution(&self) -> i64 {
         self.view.meta.thanos.downsample.resolution
     }
+
+    /// The head blocks it was made from: itself if it names none.
+    pub fn sources(&self) -> &[Ulid] {
+        self.view.meta.tsdb.source_ids()
+    }
+}
+
+/// Why a block takes part in nothing, by the name that upstream's metric
+/// `thanos_blocks_meta_synced` gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Outside of `--min-time` and `--max-time`.
+    TimeExcluded,
+    /// The selector belongs to another shard.
+    LabelExcluded,
+    /// Its uploader may still be at work.
+    TooFresh,
+    /// Half of the deletion delay has passed since its mark.
+    MarkedForDeletion,
+    /// Another block holds all its sources.
+    Duplicate,
+}
+
+impl State {
+    /// Stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TimeExcluded => "time-excluded",
+            Self::LabelExcluded => "label-excluded",
+            Self::TooFresh => "too-fresh",
+            Self::MarkedForDeletion => "marked-for-deletion",
+            Self::Duplicate => "duplicate",
+        }
+    }
 }
 
 /// What the filters leave.
@@ -52,33 +89,84 @@ pub struct Live {
     pub blocks: Vec<LiveBlock>,
     /// Duplicates that lack a deletion mark.
     pub garbage: Vec<Garbage>,
+    /// Blocks whose deletion mark is old enough for them to be removed.
+    pub expired: Vec<Deletion>,
+    /// Blocks that take part in nothing, and why, ascending by ULID.
+    pub excluded: Vec<(Ulid, State)>,
 }
 
-/// Applies consistency delay, deletion marks, replica labels and duplicates.
+/// Applies, in upstream's order: time range, selector, consistency delay,
+/// deletion marks, replica labels, duplicates.
 pub fn live(view: &BucketView, settings: &Settings, now_ms: i64) -> Live {
-    let candidates: Vec<LiveBlock> = view
-        .blocks
-        .iter()
-        .filter(|b| !too_fresh(b, settings.consistency_delay_ms, now_ms))
-        .filter(|b| !leaving(b, settings.delete_delay_ms, now_ms))
-        .map(|b| LiveBlock {
-            view: b.clone(),
-            labels: Arc::new(strip(&b.meta.thanos.labels, &settings.replica_labels)),
-        })
-        .collect();
-    let covered = duplicates(&candidates);
     let mut live = Live::default();
-    for block in candidates {
-        match covered.get(&block.id()) {
-            None => live.blocks.push(block),
-            Some(&covered_by) if block.view.deletion.is_none() => live.garbage.push(Garbage {
-                block: block.id(),
-                covered_by,
-            }),
-            Some(_) => {}
+    let mut candidates = Vec::new();
+    for block in &view.blocks {
+        if let Some(state) = not_ours(block, settings, now_ms) {
+            live.excluded.push((block.id(), state));
+            continue;
         }
+        // Only blocks of this shard are removed by it, however old the mark.
+        live.expired.extend(expired(block, settings, now_ms));
+        if leaving(block, settings.delete_delay_ms, now_ms) {
+            live.excluded.push((block.id(), State::MarkedForDeletion));
+            continue;
+        }
+        candidates.push(LiveBlock {
+            view: block.clone(),
+            labels: Arc::new(strip(&block.meta.thanos.labels, &settings.replica_labels)),
+        });
     }
+    let verdicts = duplicates(&candidates);
+    for block in candidates {
+        match verdicts.get(&block.id()) {
+            None => {
+                live.blocks.push(block);
+                continue;
+            }
+            Some(Verdict::Outlived) => {
+                live.excluded.push((block.id(), State::MarkedForDeletion));
+                continue;
+            }
+            Some(&Verdict::CoveredBy(covered_by)) => {
+                if block.view.deletion.is_none() {
+                    live.garbage.push(Garbage {
+                        block: block.id(),
+                        covered_by,
+                    });
+                }
+            }
+        }
+        live.excluded.push((block.id(), State::Duplicate));
+    }
+    live.excluded.sort_unstable();
     live
+}
+
+/// The first three filters.
+fn not_ours(block: &BlockView, settings: &Settings, now_ms: i64) -> Option<State> {
+    let meta = &block.meta.tsdb;
+    let (from, until) = settings.time_range_ms;
+    // Both bounds count as inside, although a block's end is not in it.
+    if meta.max_time < from || meta.min_time > until {
+        return Some(State::TimeExcluded);
+    }
+    if !settings.selects(block) {
+        return Some(State::LabelExcluded);
+    }
+    too_fresh(block, settings.consistency_delay_ms, now_ms).then_some(State::TooFresh)
+}
+
+/// The removal of a block whose mark is older than the whole delay.
+fn expired(block: &BlockView, settings: &Settings, now_ms: i64) -> Option<Deletion> {
+    let mark = block.deletion.as_ref()?;
+    let marked_ms = mark.deletion_time.saturating_mul(1000);
+    (now_ms.saturating_sub(marked_ms) > settings.delete_delay_ms).then(|| Deletion {
+        block: block.id(),
+        marked_ms,
+        details: mark.details.clone(),
+        objects: block.files.len() as u64,
+        bytes: block.files.iter().map(|f| f.size).sum(),
+    })
 }
 
 /// True while an ingesting component may still be uploading.
@@ -111,7 +199,7 @@ fn leaving(block: &BlockView, delay_ms: i64, now_ms: i64) -> bool {
 
 /// Labels without those of the replicas. If none is left, the first replica
 /// label stays with the value `deduped`, since a block must have labels.
-fn strip(labels: &Labels, replica_labels: &[String]) -> Labels {
+pub(super) fn strip(labels: &Labels, replica_labels: &[String]) -> Labels {
     let mut left = labels.clone();
     for name in replica_labels {
         left.remove(name);
@@ -125,35 +213,64 @@ fn strip(labels: &Labels, replica_labels: &[String]) -> Labels {
     left
 }
 
+/// Why a block is not live although every filter before let it pass.
+enum Verdict {
+    /// This block holds all of its sources.
+    CoveredBy(Ulid),
+    /// It carries a deletion mark, and blocks it stands for do not: whoever
+    /// marked it wants those back.
+    Outlived,
+}
+
 /// Blocks all of whose sources are contained in one other block of the same
-/// resolution and labels, with that block. Of equal sets the oldest ULID stays.
+/// resolution and labels. Of equal sets the oldest ULID stays.
 ///
-/// A block without sources is its own source; upstream takes it for a
-/// duplicate of anything, and deletes it.
-fn duplicates(blocks: &[LiveBlock]) -> HashMap<Ulid, Ulid> {
-    let mut streams: BTreeMap<(i64, &Labels), Vec<&LiveBlock>> = BTreeMap::new();
+/// A block without sources is its own source (upstream takes it for a
+/// duplicate of anything, and deletes it). A block with a deletion mark stands
+/// in for no block without one: both would be gone after the delay.
+fn duplicates(blocks: &[LiveBlock]) -> HashMap<Ulid, Verdict> {
+    let mut streams: BTreeMap<(i64, &Labels), Vec<(Vec<Ulid>, &LiveBlock)>> = BTreeMap::new();
     // A damaged block stands in for nothing, and what it holds is unknown.
     for block in blocks.iter().filter(|b| b.view.damaged.is_none()) {
         let stream = (block.resolution(), block.labels.as_ref());
-        streams.entry(stream).or_default().push(block);
+        let sources = block.sources().to_vec();
+        streams.entry(stream).or_default().push((sources, block));
     }
-    let mut covered = HashMap::new();
+    let mut verdicts = HashMap::new();
     for stream in streams.values_mut() {
-        stream.sort_by_key(|b| (Reverse(sources(b).len()), b.id()));
+        stream.sort_by_key(|(sources, b)| {
+            let marked = b.view.deletion.is_some();
+            (marked, Reverse(sources.len()), b.id())
+        });
         // Which kept blocks hold a source: a block is covered if one kept
         // block holds every source of it.
         let mut holders: HashMap<Ulid, Vec<Ulid>> = HashMap::new();
-        for block in stream {
-            if let Some(by) = covering(&sources(block), &holders) {
-                covered.insert(block.id(), by);
+        let mut unmarked: Vec<HashSet<Ulid>> = Vec::new();
+        for (sources, block) in stream.iter() {
+            if let Some(by) = covering(sources, &holders) {
+                verdicts.insert(block.id(), Verdict::CoveredBy(by));
                 continue;
             }
-            for source in sources(block) {
+            let marked = block.view.deletion.is_some();
+            if marked && stands_for_any(sources, &unmarked) {
+                verdicts.insert(block.id(), Verdict::Outlived);
+                continue;
+            }
+            if !marked {
+                unmarked.push(sources.iter().copied().collect());
+            }
+            for &source in sources {
                 holders.entry(source).or_default().push(block.id());
             }
         }
     }
-    covered
+    verdicts
+}
+
+/// Whether all of any of `sets` lies in `sources`.
+fn stands_for_any(sources: &[Ulid], sets: &[HashSet<Ulid>]) -> bool {
+    let sources: HashSet<Ulid> = sources.iter().copied().collect();
+    sets.iter().any(|set| set.is_subset(&sources))
 }
 
 /// The first kept block that holds all of `wanted`.
@@ -168,13 +285,4 @@ fn covering(wanted: &[Ulid], holders: &HashMap<Ulid, Vec<Ulid>>) -> Option<Ulid>
         }
     }
     left.first().copied()
-}
-
-fn sources(block: &LiveBlock) -> Vec<Ulid> {
-    let sources = &block.view.meta.tsdb.compaction.sources;
-    if sources.is_empty() {
-        vec![block.id()]
-    } else {
-        sources.clone()
-    }
 }

@@ -55,6 +55,13 @@ pub struct Group {
     pub blocks: Vec<LiveBlock>,
 }
 
+impl Group {
+    /// Whether a block of the group has files that are not as stated.
+    pub(super) fn is_damaged(&self, block: usize) -> bool {
+        self.blocks[block].view.damaged.is_some()
+    }
+}
+
 /// Sorts blocks into streams, ordered by resolution and labels.
 ///
 /// Streams are told apart by their labels themselves; the hash is only a name.

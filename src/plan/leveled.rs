@@ -45,7 +45,9 @@ impl Span {
         Self {
             min_time: meta.min_time,
             max_time: meta.max_time,
-            no_compact: block.view.no_compact.is_some() || block.view.damaged.is_some(),
+            no_compact: block.view.no_compact.is_some()
+                || block.view.damaged.is_some()
+                || block.view.is_parquet_migrated(),
             failed: meta.compaction.failed || block.view.damaged.is_some(),
             tombstones: meta.stats.num_tombstones,
             series: meta.stats.num_series,

@@ -25,52 +25,103 @@
 //! - PL-4: the newest block of a stream is only a source if it overlaps another.
 //! - PL-5: the plan is a function of (view, settings, now): same in, same out.
 
+pub mod cost;
 pub mod filter;
+pub mod forecast;
 pub mod group;
+mod held;
 pub mod leveled;
 mod model;
+pub mod relabel;
+mod settings;
+mod simulate;
 pub mod view;
 
-pub use model::{Garbage, Held, Job, JobKind, Plan, RANGES_MS, Reason, Settings};
+pub use model::{
+    Cleanup, CleanupReason, Cut, CutReason, Deletion, Garbage, Held, HeldReason, Job, JobKind,
+    NoCompact, NoCompactReason, Place, Plan, Reason, Stream, Tile, length,
+};
+pub use settings::{Dedup, PARTIAL_AGE_MS, RANGES_MS, Settings};
 
 use filter::Live;
-use view::BucketView;
+use view::{BucketView, PartialView};
 
-/// Plans the next step of every group.
+/// Plans everything that is due, for every stream to its end.
 ///
 /// `now_ms` is milliseconds since the epoch. The result is ordered by group
 /// and time, and does not depend on the order of the blocks in `view`.
 pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
-    let Live { blocks, garbage } = filter::live(view, settings, now_ms);
-    let mut plan = Plan {
+    let live = filter::live(view, settings, now_ms);
+    let Live {
+        blocks,
         garbage,
+        expired,
+        excluded,
+    } = live;
+    let partials = view.partials.iter();
+    let mut plan = Plan {
+        deletions: expired,
+        garbage,
+        excluded,
+        partials: partials
+            .filter_map(|p| cleanup(p, settings, now_ms))
+            .collect(),
         ..Plan::default()
     };
     for group in group::groups(blocks) {
-        plan_group(&group, settings, &mut plan);
+        let first = plan.jobs.len();
+        let outcome = simulate::run(&group, settings);
+        let renumber = |tiles: Vec<Tile>| -> Vec<Tile> {
+            let moved = |tile: Tile| Tile {
+                job: tile.job.map(|job| first + job),
+                ..tile
+            };
+            tiles.into_iter().map(moved).collect()
+        };
+        plan.jobs.extend(outcome.jobs);
+        plan.marks.extend(outcome.marks);
+        plan.held.extend(outcome.held);
+        plan.cuts.extend(outcome.cut);
+        plan.streams.push(Stream {
+            key: group.key,
+            before: renumber(outcome.before),
+            after: renumber(outcome.after),
+            labels: group.labels,
+        });
     }
     plan
 }
 
-/// Adds the next job of one group to the plan, or the reason there is none.
-fn plan_group(group: &group::Group, settings: &Settings, plan: &mut Plan) {
-    if group.blocks.len() < 2 {
-        return;
-    }
-    let spans: Vec<leveled::Span> = group.blocks.iter().map(leveled::Span::of).collect();
-    let overlap = leveled::overlapping(&spans);
-    let mergeable = settings.vertical && group.resolution == 0;
-    if !overlap.is_empty() && !mergeable {
-        plan.held.push(Held::overlap(group, &overlap));
-        return;
-    }
-    let Some((picked, reason)) = leveled::next(&spans, &settings.ranges_ms) else {
-        return;
+/// Whether a folder without usable `meta.json` is to be removed.
+///
+/// The latest change of any object counts, so an upload that is still under
+/// way is left alone however long it takes.
+fn cleanup(partial: &PartialView, settings: &Settings, now_ms: i64) -> Option<Cleanup> {
+    let old = |since_ms: i64, age_ms: i64| now_ms.saturating_sub(since_ms) > age_ms;
+    let why = match (&partial.deletion, &partial.corrupted) {
+        (Some(mark), None) => {
+            let marked_ms = mark.deletion_time.saturating_mul(1000);
+            if !old(marked_ms, settings.delete_delay_ms) {
+                return None;
+            }
+            CleanupReason::UnfinishedDeletion
+        }
+        _ if !old(partial.modified_ms, PARTIAL_AGE_MS) => return None,
+        (_, Some(_)) if settings.keep_corrupted => return None,
+        (_, Some(_)) => CleanupReason::CorruptedMeta,
+        (None, None) => CleanupReason::AbortedUpload,
     };
-    let sources = picked.iter().map(|&i| group.blocks[i].clone()).collect();
-    plan.jobs.push(Job::new(group, sources, reason));
+    Some(Cleanup {
+        folder: partial.id,
+        why,
+        modified_ms: partial.modified_ms,
+        objects: partial.objects,
+        bytes: partial.bytes,
+    })
 }
 
+#[cfg(test)]
+mod golden_tests;
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;

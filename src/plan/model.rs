@@ -4,59 +4,51 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
 use ulid::Ulid;
 
-use super::filter::LiveBlock;
-use super::group::{Group, GroupKey};
+use super::cost::Cost;
+use super::filter::{LiveBlock, State};
+use super::group::GroupKey;
 use crate::block::meta::Labels;
 
-/// Block ranges of `thanos compact`, ms: 1h is only the smallest block size,
-/// nothing is ever merged into 1h.
-pub const RANGES_MS: [i64; 5] = [3_600_000, 7_200_000, 28_800_000, 172_800_000, 1_209_600_000];
-
-/// Everything the planner may depend on besides the bucket and the time.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Minimum age of a block that an ingesting component uploaded, ms.
-    pub consistency_delay_ms: i64,
-    /// Age of a deletion mark at which the block is removed, ms. A marked
-    /// block takes part in nothing once half of it has passed.
-    pub delete_delay_ms: i64,
-    /// External labels that tell replicas apart, ascending.
-    pub replica_labels: Vec<String>,
-    /// Blocks whose times overlap may be merged.
-    pub vertical: bool,
-    /// Block ranges, ascending, ms; the first is only the smallest size.
-    pub ranges_ms: Vec<i64>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            consistency_delay_ms: 30 * 60 * 1000,
-            delete_delay_ms: 48 * 3600 * 1000,
-            replica_labels: Vec::new(),
-            vertical: false,
-            ranges_ms: RANGES_MS.to_vec(),
-        }
-    }
-}
-
-/// What a run will do.
+/// What a run will do, in the order in which it does it, and what it will not.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
-    /// Compactions; no block is a source of two of them.
-    pub jobs: Vec<Job>,
+    /// Marked blocks whose delay has passed: their objects are removed.
+    pub deletions: Vec<Deletion>,
     /// Blocks that another block has replaced and that still lack a mark.
     pub garbage: Vec<Garbage>,
-    /// Groups where something would have to be done and is not.
+    /// Blocks to be kept out of compactions from now on.
+    pub marks: Vec<NoCompact>,
+    /// Compactions; no block is a source of two of them.
+    pub jobs: Vec<Job>,
+    /// Uploads that were given up: their objects are removed.
+    pub partials: Vec<Cleanup>,
+    /// Work that is not done, and why.
     pub held: Vec<Held>,
+    /// Streams where planning ended early: what comes next depends on the real
+    /// sizes of what the jobs make.
+    pub cuts: Vec<Cut>,
+    /// Blocks that take part in nothing, ascending by ULID.
+    pub excluded: Vec<(Ulid, State)>,
+    /// Every stream with its blocks before and after.
+    pub streams: Vec<Stream>,
 }
 
 impl Plan {
     /// True if executing it changes nothing.
     pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty() && self.garbage.is_empty()
+        self.jobs.is_empty()
+            && self.garbage.is_empty()
+            && self.marks.is_empty()
+            && self.deletions.is_empty()
+            && self.partials.is_empty()
+    }
+
+    /// True if something that a person should look at is left undone.
+    pub fn has_problems(&self) -> bool {
+        self.held.iter().any(|h| h.why.is_problem())
     }
 }
 
@@ -71,14 +63,59 @@ pub struct Job {
     pub resolution: i64,
     /// What is merged, by min time, then ULID.
     pub sources: Vec<LiveBlock>,
+    /// Where each source comes in, in the order of `sources`.
+    pub places: Vec<Place>,
+    /// Compactions that are done as one; 1 for a single step.
+    pub steps: u32,
+    /// `compaction.level` of the result: as if done step by step.
+    pub level: u32,
     /// Whether sources overlap in time.
     pub kind: JobKind,
-    /// Why now.
+    /// Why the last of its steps is due.
     pub reason: Reason,
+    /// What it will cost and make.
+    pub cost: Cost,
+}
+
+/// Where a source comes into a job: its first compaction, were they done step
+/// by step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Range of that step's result, ms, end exclusive: samples outside of it
+    /// do not get further.
+    pub keep: (i64, i64),
+    /// Number of that step in the job: sources that overlap have the same, and
+    /// replicas are told apart only among those.
+    pub run: u32,
+}
+
+impl Job {
+    /// Start of the result's range, ms.
+    pub fn min_time(&self) -> i64 {
+        let starts = self.sources.iter().map(LiveBlock::min_time);
+        starts.min().unwrap_or(0)
+    }
+
+    /// End of the result's range, ms, exclusive.
+    pub fn max_time(&self) -> i64 {
+        let ends = self.sources.iter().map(LiveBlock::max_time);
+        ends.max().unwrap_or(0)
+    }
+
+    /// Bytes of index and segments of all sources.
+    pub fn input_bytes(&self) -> u64 {
+        self.sources.iter().map(|b| b.view.data_bytes()).sum()
+    }
+
+    /// Names of the sources.
+    pub fn source_ids(&self) -> Vec<Ulid> {
+        self.sources.iter().map(LiveBlock::id).collect()
+    }
 }
 
 /// How the sources of a job lie to each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum JobKind {
     /// Side by side.
     Horizontal,
@@ -110,67 +147,19 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Overlap => f.write_str("overlap"),
-            Self::Range(ms) => write!(f, "range {}", hours(*ms)),
+            Self::Range(ms) => write!(f, "range {}", length(*ms)),
             Self::Tombstones => f.write_str("tombstones"),
         }
     }
 }
 
-/// `2h`, `8h`, `2d`, `14d`; other lengths in ms.
-fn hours(ms: i64) -> String {
-    const HOUR: i64 = 3_600_000;
-    match ms {
-        ms if ms > 0 && ms % (24 * HOUR) == 0 => format!("{}d", ms / (24 * HOUR)),
-        ms if ms > 0 && ms % HOUR == 0 => format!("{}h", ms / HOUR),
-        ms => format!("{ms}ms"),
-    }
-}
-
-impl Job {
-    pub(super) fn new(group: &Group, sources: Vec<LiveBlock>, reason: Reason) -> Self {
-        let overlap = sources
-            .iter()
-            .scan(i64::MIN, |end, b| {
-                let hit = b.min_time() < *end;
-                *end = (*end).max(b.max_time());
-                Some(hit)
-            })
-            .any(|hit| hit);
-        Self {
-            group: group.key,
-            labels: group.labels.clone(),
-            resolution: group.resolution,
-            sources,
-            kind: if overlap {
-                JobKind::Vertical
-            } else {
-                JobKind::Horizontal
-            },
-            reason,
-        }
-    }
-
-    /// Start of the result's range, ms.
-    pub fn min_time(&self) -> i64 {
-        self.sources
-            .iter()
-            .map(LiveBlock::min_time)
-            .min()
-            .unwrap_or(0)
-    }
-
-    /// End of the result's range, ms, exclusive.
-    pub fn max_time(&self) -> i64 {
-        self.sources
-            .iter()
-            .map(LiveBlock::max_time)
-            .max()
-            .unwrap_or(0)
-    }
-
-    /// Bytes of index and segments of all sources.
-    pub fn input_bytes(&self) -> u64 {
-        self.sources.iter().map(|b| b.view.data_bytes()).sum()
+/// A length for people: `2h`, `8h`, `2d`, `14d`, `30m`; odd ones in ms.
+pub fn length(ms: i64) -> String {
+    const UNITS: [(i64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    let whole = UNITS.iter().find(|(unit, _)| ms > 0 && ms % unit == 0);
+    match whole {
+        Some((unit, name)) => format!("{}{name}", ms / unit),
+        None => format!("{ms}ms"),
     }
 }
 
@@ -183,6 +172,90 @@ pub struct Garbage {
     pub covered_by: Ulid,
 }
 
+/// A block that is to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    /// The block.
+    pub block: Ulid,
+    /// When it was marked, ms since the epoch.
+    pub marked_ms: i64,
+    /// Why it was marked.
+    pub details: String,
+    /// Objects in its folder.
+    pub objects: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
+/// A folder without usable `meta.json` that is to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cleanup {
+    /// The folder.
+    pub folder: Ulid,
+    /// Why.
+    pub why: CleanupReason,
+    /// Latest change of any of its objects, ms since the epoch.
+    pub modified_ms: i64,
+    /// Objects in it.
+    pub objects: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
+/// Why a folder is no block and will not become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CleanupReason {
+    /// No `meta.json`, and nothing was uploaded for long.
+    AbortedUpload,
+    /// A `meta.json` that is no JSON, and nothing was uploaded for long.
+    CorruptedMeta,
+    /// Somebody began to delete it and did not finish.
+    UnfinishedDeletion,
+}
+
+impl CleanupReason {
+    /// For people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AbortedUpload => "aborted upload",
+            Self::CorruptedMeta => "corrupted meta.json",
+            Self::UnfinishedDeletion => "unfinished deletion",
+        }
+    }
+}
+
+/// A block that is to be kept out of compactions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoCompact {
+    /// The block.
+    pub block: Ulid,
+    /// Why.
+    pub reason: NoCompactReason,
+    /// The same for people.
+    pub details: String,
+}
+
+/// Reasons that the marker knows, by upstream's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoCompactReason {
+    /// The result's index could become too large.
+    IndexSizeExceeding,
+    /// Downsampled blocks that overlap cannot be merged.
+    DownsampleVerticalCompaction,
+}
+
+impl NoCompactReason {
+    /// As it stands in the marker.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::IndexSizeExceeding => "index-size-exceeding",
+            Self::DownsampleVerticalCompaction => "downsample-vertical-compaction",
+        }
+    }
+}
+
 /// Work that is not done, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -190,38 +263,120 @@ pub struct Held {
     pub group: GroupKey,
     /// Its external labels.
     pub labels: Arc<Labels>,
+    /// Why, for programs.
+    pub why: HeldReason,
     /// Why, for people.
     pub what: String,
     /// How to get it done.
     pub cure: String,
     /// The blocks it is about.
     pub blocks: Vec<Ulid>,
+    /// Their range, ms, end exclusive.
+    pub range: (i64, i64),
 }
 
-impl Held {
-    /// Blocks of a group, by index, that overlap and may not be merged:
-    /// aggregates of different samples cannot be, others need permission.
-    pub(super) fn overlap(group: &Group, blocks: &[usize]) -> Self {
-        let (what, cure) = if group.resolution != 0 {
-            (
-                "downsampled blocks of this stream overlap in time and cannot be merged",
-                "keep all but one of them out of compactions with no-compact-mark.json, \
-                 as thanos does by itself",
-            )
-        } else {
-            (
-                "blocks of this stream overlap in time",
-                "give the label that tells the replicas apart with \
-                 --deduplication.replica-label, or allow merging with \
-                 --compact.enable-vertical-compaction",
-            )
-        };
-        Self {
-            group: group.key,
-            labels: Arc::new(group.labels.clone()),
-            what: format!("{} {what}", blocks.len()),
-            cure: cure.to_owned(),
-            blocks: blocks.iter().map(|&i| group.blocks[i].id()).collect(),
+/// Why blocks are left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeldReason {
+    /// They overlap, and merging them was not allowed.
+    OverlapNotAllowed,
+    /// Its files are not as `meta.json` states.
+    Damaged,
+    /// It carries a no-compact mark.
+    NoCompactMark,
+    /// Somebody made Parquet files of it, which would be left behind.
+    ParquetMigrated,
+    /// Prometheus failed to compact it; its windows wait.
+    CompactionFailed,
+    /// It wants to be compacted with blocks that are not there yet.
+    Newest,
+}
+
+impl HeldReason {
+    /// True if a person should look at it; the others are as intended.
+    pub fn is_problem(self) -> bool {
+        matches!(self, Self::OverlapNotAllowed | Self::Damaged)
+    }
+
+    /// Stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OverlapNotAllowed => "overlap-not-allowed",
+            Self::Damaged => "damaged",
+            Self::NoCompactMark => "no-compact-mark",
+            Self::ParquetMigrated => "parquet-migrated",
+            Self::CompactionFailed => "compaction-failed",
+            Self::Newest => "newest",
         }
     }
+}
+
+/// Where the planning of a stream ended early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The stream.
+    pub group: GroupKey,
+    /// Range of the compaction that was not planned, ms, end exclusive.
+    pub range: (i64, i64),
+    /// Why.
+    pub why: CutReason,
+}
+
+/// Why a chain of compactions is not collapsed any further.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutReason {
+    /// The indexes together could exceed the limit; how large the merged ones
+    /// really are is not known yet.
+    IndexSize,
+    /// It would take longer than `--max-job-time`.
+    JobTime,
+}
+
+impl Eq for CutReason {}
+
+impl CutReason {
+    /// For people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::IndexSize => "index size",
+            Self::JobTime => "job time",
+        }
+    }
+}
+
+/// A stream with its blocks now and once the plan was executed.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    /// Its name.
+    pub key: GroupKey,
+    /// External labels without the replica labels.
+    pub labels: Labels,
+    /// Blocks that take part, by min time.
+    pub before: Vec<Tile>,
+    /// Blocks that are left, by min time.
+    pub after: Vec<Tile>,
+}
+
+/// A block as a timeline shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tile {
+    /// Its name; `None` for one that a job will make.
+    pub block: Option<Ulid>,
+    /// The job that makes it, or takes it as a source: an index into
+    /// [`Plan::jobs`].
+    pub job: Option<usize>,
+    /// Range, ms, end exclusive.
+    pub range: (i64, i64),
+    /// `compaction.level`.
+    pub level: u32,
+    /// Bytes of index and segments: at least and at most.
+    pub bytes: (u64, u64),
+    /// Samples: at least and at most.
+    pub samples: (u64, u64),
+    /// Kept out of compactions.
+    pub no_compact: bool,
+    /// Its files are not as `meta.json` states.
+    pub damaged: bool,
 }

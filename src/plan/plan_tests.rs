@@ -57,7 +57,7 @@ fn settings(vertical: bool) -> Settings {
 fn view(blocks: Vec<BlockView>) -> BucketView {
     BucketView {
         blocks,
-        problems: Vec::new(),
+        ..BucketView::default()
     }
 }
 
@@ -130,8 +130,9 @@ fn a_marked_overlapping_block_does_not_stop_its_stream() {
     });
     blocks.push(odd);
     let plan = plan(&view(blocks), &settings(false), NOW);
-    assert!(plan.held.is_empty());
-    assert!(plan.jobs.iter().all(|j| !sources(j).contains(&ulid(50))));
+    assert!(!plan.has_problems());
+    assert_eq!(plan.jobs.len(), 1);
+    assert!(!sources(&plan.jobs[0]).contains(&ulid(50)));
 }
 
 #[test]
@@ -166,14 +167,23 @@ fn a_damaged_block_holds_its_window_and_covers_nothing() {
 }
 
 #[test]
-fn overlapping_downsampled_blocks_are_held() {
+fn overlapping_downsampled_blocks_are_kept_out_as_upstream_does() {
     let mut blocks = vec![block(1, 0, 2, "a"), block(2, 0, 2, "b")];
     for b in &mut blocks {
         edit(b, |m| m.thanos.downsample.resolution = 300_000);
     }
-    let plan = plan(&view(blocks), &settings(true), NOW);
-    assert!(plan.jobs.is_empty());
-    assert_eq!(plan.held[0].blocks, [ulid(1), ulid(2)]);
+    let marked = plan(&view(blocks.clone()), &settings(true), NOW);
+    assert!(marked.jobs.is_empty());
+    let marks: Vec<_> = marked.marks.iter().map(|m| (m.block, m.reason)).collect();
+    let reason = NoCompactReason::DownsampleVerticalCompaction;
+    assert_eq!(marks, [(ulid(1), reason), (ulid(2), reason)]);
+
+    for b in &mut blocks {
+        edit(b, |m| m.thanos.labels.retain(|name, _| name != "replica"));
+    }
+    let held = plan(&view(blocks), &settings(false), NOW);
+    assert!(held.is_empty(), "without permission nothing is marked");
+    assert_eq!(held.held[0].blocks, [ulid(1), ulid(2)]);
 }
 
 #[test]
@@ -300,4 +310,175 @@ fn a_stream_of_replica_labels_only_keeps_one() {
         *live.blocks[0].labels,
         Labels::from([("replica".into(), "deduped".into())])
     );
+}
+
+#[test]
+fn overlaps_cost_their_own_windows_only() {
+    let mut blocks: Vec<_> = (0..9)
+        .map(|i| block(i, i as i64 * 2, i as i64 * 2 + 2, "a"))
+        .collect();
+    blocks.push(block(50, 0, 2, "a"));
+    let plan = plan(&view(blocks), &settings(false), NOW);
+    assert_eq!(plan.held[0].why, HeldReason::OverlapNotAllowed);
+    assert_eq!(plan.jobs.len(), 1);
+    assert_eq!(sources(&plan.jobs[0]), (4..8).map(ulid).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_marked_block_stands_in_for_no_unmarked_one() {
+    let mark = |b: &mut BlockView| {
+        b.deletion = Some(DeletionMark {
+            id: b.id(),
+            version: 1,
+            details: String::new(),
+            deletion_time: NOW / 1000,
+        });
+    };
+    let mut result = block(9, 0, 4, "a");
+    edit(&mut result, |m| {
+        m.tsdb.compaction.sources = vec![ulid(1), ulid(2)];
+    });
+    mark(&mut result);
+    let blocks = vec![block(1, 0, 2, "a"), block(2, 2, 4, "a"), result.clone()];
+    let live = filter::live(&view(blocks), &settings(false), NOW);
+    assert!(live.garbage.is_empty(), "upstream would mark 1 and 2");
+    let ids: Vec<_> = live.blocks.iter().map(filter::LiveBlock::id).collect();
+    assert_eq!(ids, [ulid(1), ulid(2)]);
+
+    let mut marked = block(1, 0, 2, "a");
+    mark(&mut marked);
+    let live = filter::live(&view(vec![marked, result]), &settings(false), NOW);
+    let ids: Vec<_> = live.blocks.iter().map(filter::LiveBlock::id).collect();
+    assert_eq!(ids, [ulid(9)], "both are marked: the larger one stands in");
+}
+
+#[test]
+fn chains_are_done_at_once_and_cut_where_asked() {
+    let blocks: Vec<_> = (0..25)
+        .map(|i| block(i, i as i64 * 2, i as i64 * 2 + 2, "a"))
+        .collect();
+    let levels = |settings: &Settings| -> Vec<(usize, u32, u32)> {
+        let plan = plan(&view(blocks.clone()), settings, NOW);
+        let jobs = plan.jobs.iter();
+        jobs.map(|j| (j.sources.len(), j.steps, j.level)).collect()
+    };
+    assert_eq!(levels(&settings(false)), [(24, 7, 3)], "six times 8h, once 2d");
+    let mut short = settings(false);
+    short.max_job_seconds = 0.0;
+    assert_eq!(levels(&short), [(4, 1, 2); 6], "no chain is collapsed");
+    let mut small = settings(false);
+    // Four indexes of 10 bytes fit below 85 % of it, 24 do not.
+    small.max_index_bytes = 100;
+    assert_eq!(levels(&small), [(4, 1, 2); 6]);
+    let mut step = settings(false);
+    step.one_pass = false;
+    assert_eq!(levels(&step), [(4, 1, 2)]);
+}
+
+#[test]
+fn each_source_comes_in_with_its_first_step() {
+    let blocks = vec![
+        block(1, 0, 2, "a"),
+        block(2, 0, 2, "b"),
+        block(3, 2, 4, "a"),
+        block(4, 4, 6, "a"),
+        block(5, 5, 8, "b"),
+        block(6, 8, 10, "a"),
+    ];
+    let plan = plan(&view(blocks), &settings(true), NOW);
+    assert_eq!(plan.jobs.len(), 1);
+    let job = &plan.jobs[0];
+    assert_eq!((job.steps, job.level, job.kind), (3, 3, JobKind::Vertical));
+    let places: Vec<_> = job.places.iter().map(|p| (p.run, p.keep)).collect();
+    let h = |from: i64, to: i64| (from * HOUR, to * HOUR);
+    assert_eq!(
+        places,
+        [
+            (0, h(0, 2)),
+            (0, h(0, 2)),
+            (1, h(0, 8)),
+            (2, h(4, 8)),
+            (2, h(4, 8)),
+        ]
+    );
+}
+
+#[test]
+fn what_was_given_up_is_cleaned_up_in_time() {
+    use crate::plan::view::PartialView;
+    let partial = |hours: i64| PartialView {
+        id: ulid(1),
+        objects: 3,
+        bytes: 100,
+        modified_ms: NOW - hours * HOUR,
+        corrupted: None,
+        deletion: None,
+    };
+    let planned = |partial: PartialView, settings: &Settings| {
+        let view = BucketView {
+            partials: vec![partial],
+            ..BucketView::default()
+        };
+        let plan = plan(&view, settings, NOW);
+        plan.partials.first().map(|p| p.why)
+    };
+    let default = Settings::default();
+    assert_eq!(planned(partial(48), &default), None);
+    assert_eq!(
+        planned(partial(49), &default),
+        Some(CleanupReason::AbortedUpload)
+    );
+    let mut corrupted = partial(49);
+    corrupted.corrupted = Some("no JSON".into());
+    assert_eq!(
+        planned(corrupted.clone(), &default),
+        Some(CleanupReason::CorruptedMeta)
+    );
+    let keep = Settings {
+        keep_corrupted: true,
+        ..Settings::default()
+    };
+    assert_eq!(planned(corrupted, &keep), None);
+    let mut deleted = partial(1);
+    deleted.deletion = Some(DeletionMark {
+        id: ulid(1),
+        version: 1,
+        details: String::new(),
+        deletion_time: (NOW - 47 * HOUR) / 1000,
+    });
+    assert_eq!(planned(deleted.clone(), &default), None);
+    deleted.deletion.as_mut().unwrap().deletion_time -= 2 * 3600;
+    assert_eq!(
+        planned(deleted, &default),
+        Some(CleanupReason::UnfinishedDeletion),
+        "however fresh its objects are"
+    );
+}
+
+#[test]
+fn marked_blocks_are_deleted_after_the_delay() {
+    let deleted = |age_hours: i64| {
+        let mut b = block(1, 0, 2, "a");
+        b.deletion = Some(DeletionMark {
+            id: b.id(),
+            version: 1,
+            details: "why".into(),
+            deletion_time: (NOW - age_hours * HOUR) / 1000,
+        });
+        plan(&view(vec![b]), &settings(false), NOW).deletions.len()
+    };
+    assert_eq!((deleted(48), deleted(49)), (0, 1));
+}
+
+#[test]
+fn parquet_files_are_not_left_behind() {
+    let mut blocks: Vec<_> = (0..5)
+        .map(|i| block(i, i as i64 * 2, i as i64 * 2 + 2, "a"))
+        .collect();
+    edit(&mut blocks[0], |m| {
+        m.thanos.extensions = Some(serde_json::json!({"parquet_migrated": true}));
+    });
+    let plan = plan(&view(blocks), &settings(false), NOW);
+    assert_eq!(sources(&plan.jobs[0]), [ulid(1), ulid(2), ulid(3)]);
+    assert_eq!(plan.held[0].why, HeldReason::ParquetMigrated);
 }

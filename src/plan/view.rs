@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use ulid::Ulid;
 
+use crate::block::INDEX;
 use crate::block::markers::{DeletionMark, NoCompactMark, NoDownsampleMark};
 use crate::block::meta::Meta;
 
@@ -44,13 +46,27 @@ impl BlockView {
         self.files.iter().find(|f| f.path == path).map(|f| f.size)
     }
 
+    /// Index and segments.
+    pub fn data_files(&self) -> impl Iterator<Item = &ListedFile> {
+        let is_data = |f: &&ListedFile| f.path == INDEX || f.path.starts_with("chunks/");
+        self.files.iter().filter(is_data)
+    }
+
     /// Bytes of index and segments together.
     pub fn data_bytes(&self) -> u64 {
-        self.files
-            .iter()
-            .filter(|f| f.path == "index" || f.path.starts_with("chunks/"))
-            .map(|f| f.size)
-            .sum()
+        self.data_files().map(|f| f.size).sum()
+    }
+
+    /// Bytes of the index.
+    pub fn index_bytes(&self) -> u64 {
+        self.file_size(INDEX).unwrap_or(0)
+    }
+
+    /// Whether Parquet files were made of it: a block made of this one would
+    /// leave them behind.
+    pub fn is_parquet_migrated(&self) -> bool {
+        let extensions = self.meta.thanos.extensions.as_ref();
+        extensions.and_then(|e| e.get("parquet_migrated")) == Some(&true.into())
     }
 }
 
@@ -63,8 +79,57 @@ pub struct Problem {
     pub what: String,
     /// What to do about it.
     pub cure: String,
-    /// True if it may mend itself: an upload that is still under way.
-    pub partial: bool,
+    /// What sort of problem it is.
+    pub kind: ProblemKind,
+}
+
+/// Sorts of folders that are no usable blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemKind {
+    /// No `meta.json`: an upload that may still be under way.
+    Partial,
+    /// `meta.json` is no JSON of a block.
+    Corrupted,
+    /// `meta.json` or a marker is of another version, or of another block.
+    Unusable,
+    /// Files are not as `meta.json` states.
+    Damaged,
+}
+
+impl ProblemKind {
+    /// True if it may mend itself.
+    pub fn is_partial(self) -> bool {
+        self == Self::Partial
+    }
+
+    /// Stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Partial => "partial",
+            Self::Corrupted => "corrupted",
+            Self::Unusable => "unusable",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// A folder without a usable `meta.json`: an upload that is under way, or one
+/// that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartialView {
+    /// The folder.
+    pub id: Ulid,
+    /// Objects in it.
+    pub objects: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// Latest change of any of them, ms since the epoch.
+    pub modified_ms: i64,
+    /// What keeps its `meta.json` from being parsed; `None` if it has none.
+    pub corrupted: Option<String>,
+    /// A mark that a deletion has left behind, which removes it last.
+    pub deletion: Option<DeletionMark>,
 }
 
 /// Everything one sync learned.
@@ -72,6 +137,8 @@ pub struct Problem {
 pub struct BucketView {
     /// Blocks with a readable `meta.json`, ascending by ULID.
     pub blocks: Vec<BlockView>,
+    /// Folders without one, ascending by ULID.
+    pub partials: Vec<PartialView>,
     /// What is wrong with folders, by ULID: unreadable ones, and damaged blocks.
     pub problems: Vec<Problem>,
 }

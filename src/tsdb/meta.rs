@@ -109,7 +109,7 @@ impl BlockMeta {
         let level = inputs.iter().map(|m| m.compaction.level).max()?;
         let mut sources: Vec<Ulid> = inputs
             .iter()
-            .flat_map(|m| m.compaction.sources.iter().copied())
+            .flat_map(|m| m.source_ids().iter().copied())
             .collect();
         sources.sort_unstable();
         sources.dedup();
@@ -127,6 +127,15 @@ impl BlockMeta {
             },
             version: META_VERSION,
         })
+    }
+
+    /// The head blocks it was made from: itself if it names none, so that what
+    /// is made of it stands in for it.
+    pub fn source_ids(&self) -> &[Ulid] {
+        match self.compaction.sources.as_slice() {
+            [] => std::slice::from_ref(&self.ulid),
+            sources => sources,
+        }
     }
 
     /// Name and range.

@@ -1,0 +1,149 @@
+//! `lithify compact --dry-run`: looks, plans, shows; writes nothing.
+//!
+//! ```text
+//!  each bucket: sync -> plan -> (index reads for clusters, samples) -> facts
+//!  all facts -> Forecast -> table for people | JSON for programs
+//! ```
+
+mod table;
+mod timeline;
+
+use std::io::Write;
+use std::sync::Arc;
+
+use super::{Outcome, human};
+use crate::compact::sync::Syncer;
+use crate::compact::{clusters, sample};
+use crate::error::{Error, Kind, Result};
+use crate::objstore::Bucket;
+use crate::plan::forecast::{BucketFacts, Forecast, SeriesByCluster, forecast};
+use crate::plan::view::BucketView;
+use crate::plan::{self, Plan, Settings};
+
+/// Form of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Form {
+    /// Timelines and tables in 80 columns.
+    Table,
+    /// One JSON document, see `docs/plan.schema.json`.
+    Json,
+}
+
+/// What to show and how.
+pub(super) struct Request {
+    pub form: Form,
+    /// External label that names a cluster.
+    pub cluster_label: String,
+    /// Count the series of each cluster in the indexes where the label is
+    /// none of the stream.
+    pub count_series: bool,
+    /// Read one in so many series to measure what jobs make.
+    pub sample: Option<u32>,
+    pub fetch_concurrency: usize,
+    pub pool: Arc<rayon::ThreadPool>,
+    /// Milliseconds since the epoch.
+    pub now_ms: i64,
+}
+
+struct Looked {
+    name: String,
+    view: BucketView,
+    plan: Plan,
+    series: SeriesByCluster,
+}
+
+/// Plans all buckets and writes the forecast to standard output.
+pub(super) async fn run(
+    buckets: &[Bucket],
+    settings: &Settings,
+    request: &Request,
+) -> Result<Outcome> {
+    let mut looked = Vec::with_capacity(buckets.len());
+    for bucket in buckets {
+        looked.push(look(bucket, settings, request).await?);
+    }
+    let facts: Vec<BucketFacts<'_>> = looked
+        .iter()
+        .map(|l| BucketFacts {
+            name: l.name.clone(),
+            view: &l.view,
+            plan: &l.plan,
+            series: &l.series,
+            sampled: request.sample,
+        })
+        .collect();
+    let forecast = forecast(&facts, &request.cluster_label, request.now_ms);
+    write(&forecast, request.form)
+        .map_err(|e| Error::new(Kind::Retry, "cannot write to standard output").with_source(e))?;
+    for bucket in buckets {
+        debug_assert_eq!(bucket.counts().writes(), 0, "a dry run writes nothing");
+    }
+    Ok(match (forecast.problems, forecast.pending) {
+        (true, _) => Outcome::PlanProblems,
+        (_, true) => Outcome::PlanPending,
+        _ => Outcome::Done,
+    })
+}
+
+async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result<Looked> {
+    bucket.probe().await?;
+    let view = Syncer::new(bucket.clone(), request.fetch_concurrency)
+        .sync()
+        .await?;
+    let mut plan = plan::plan(&view, settings, request.now_ms);
+    if let Some(one_in) = request.sample {
+        for job in &mut plan.jobs {
+            sample::measure(bucket, &request.pool, settings, job, one_in).await?;
+        }
+        plan.refresh_tiles();
+    }
+    let series = if request.count_series {
+        let label = &request.cluster_label;
+        clusters::count_series(bucket, &plan, label, request.fetch_concurrency).await?
+    } else {
+        SeriesByCluster::default()
+    };
+    Ok(Looked {
+        name: bucket.name().to_owned(),
+        view,
+        plan,
+        series,
+    })
+}
+
+fn write(forecast: &Forecast, form: Form) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match form {
+        Form::Json => {
+            serde_json::to_writer_pretty(&mut out, forecast)?;
+            writeln!(out)
+        }
+        Form::Table => write!(out, "{}", table::render(forecast)),
+    }
+}
+
+/// `low – high`, or one number where they are equal.
+fn range(range: plan::forecast::Range, text: fn(u64) -> String) -> String {
+    let (low, high) = (text(range.low), text(range.high));
+    if low == high {
+        return low;
+    }
+    // The unit once where both have the same.
+    match (low.rsplit_once(' '), high.rsplit_once(' ')) {
+        (Some((number, unit)), Some((_, same))) if unit == same => format!("{number}–{high}"),
+        _ => format!("{low}–{high}"),
+    }
+}
+
+/// `0.4 s`, `12 s`, `3 min`, `2.5 h`.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.05 => "<0.1 s".to_owned(),
+        s if s < 10.0 => format!("{s:.1} s"),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+pub(super) use human::bytes;

@@ -1,0 +1,387 @@
+//! The forecast for people, in 80 columns.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use chrono::DateTime;
+
+use super::timeline::draw;
+use super::{bytes, duration, range};
+use crate::cli::human::count;
+use crate::plan::forecast::{
+    BucketForecast, Forecast, HeldForecast, JobForecast, Range, StreamForecast, Totals,
+};
+use crate::plan::length;
+
+/// Columns of the page.
+const WIDTH: usize = 79;
+/// Columns of a timeline.
+const TIMELINE: usize = 66;
+/// Names of blocks that are spelled out before the rest is counted.
+const NAMES: usize = 4;
+
+/// Writing to a string cannot fail.
+macro_rules! line {
+    ($page:expr) => { $page.push('\n') };
+    ($page:expr, $($arg:tt)*) => {{ let _ = writeln!($page, $($arg)*); }};
+}
+
+/// Everything there is to say.
+pub(super) fn render(forecast: &Forecast) -> String {
+    let mut page = String::new();
+    for bucket in &forecast.buckets {
+        one_bucket(&mut page, bucket, &forecast.made_at);
+    }
+    if forecast.clusters.len() > 1 || forecast.buckets.len() > 1 {
+        clusters(&mut page, forecast);
+    }
+    summary(&mut page, forecast);
+    page
+}
+
+fn one_bucket(page: &mut String, bucket: &BucketForecast, made_at: &str) {
+    line!(page, "bucket {}", bucket.name);
+    line!(page, "planned at {made_at}; nothing was written");
+    line!(page);
+    let tiles = bucket.streams.iter().flat_map(|s| &s.before);
+    let from = tiles.clone().map(|t| t.min_time).min().unwrap_or(0);
+    let until = tiles.map(|t| t.max_time).max().unwrap_or(0);
+    for stream in &bucket.streams {
+        one_stream(page, stream, bucket, (from, until));
+    }
+    if !bucket.streams.is_empty() {
+        line!(
+            page,
+            "digits: compaction level, *: overlap, x: kept out, !: damaged, blank: gap\n"
+        );
+    }
+    removals(page, bucket);
+    left_alone(page, bucket);
+}
+
+fn one_stream(
+    page: &mut String,
+    stream: &StreamForecast,
+    bucket: &BucketForecast,
+    (from, until): (i64, i64),
+) {
+    line!(page, "{}", clip(&title(stream), WIDTH));
+    line!(page, "  now   |{}|", draw(&stream.before, from, until, TIMELINE));
+    if stream.before != stream.after {
+        line!(page, "  after |{}|", draw(&stream.after, from, until, TIMELINE));
+    }
+    let (start, end) = (stamp(from), stamp(until));
+    let gap = (TIMELINE + 2).saturating_sub(start.len() + end.len());
+    line!(page, "        {start}{:gap$}{end}", "");
+    let sum = |tiles: &[crate::plan::forecast::TileForecast]| {
+        let mut bytes = Range::default();
+        tiles.iter().for_each(|t| bytes += t.bytes);
+        (tiles.len() as u64, bytes)
+    };
+    let ((blocks, size), (left, left_size)) = (sum(&stream.before), sum(&stream.after));
+    line!(
+        page,
+        "  {blocks} → {left} blocks, {} → {}",
+        bytes(size.low),
+        range(left_size, bytes)
+    );
+    let jobs: Vec<&JobForecast> = bucket
+        .jobs
+        .iter()
+        .filter(|j| j.group == stream.group && j.labels == stream.labels)
+        .collect();
+    if !jobs.is_empty() {
+        line!(page, "{}", indent(&job_table(&jobs).to_string()));
+    }
+    line!(page);
+}
+
+/// `cluster-01 raw {region="central"} 0@123`, the cluster first.
+fn title(stream: &StreamForecast) -> String {
+    let resolution = match stream.resolution_ms {
+        0 => "raw".to_owned(),
+        ms => length(ms),
+    };
+    let mut rest = stream.labels.clone();
+    let cluster = rest.remove("cluster");
+    let name = cluster.unwrap_or_else(|| "stream".to_owned());
+    format!("{name}  {resolution}  {}", labels(&rest))
+}
+
+fn labels(labels: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = labels.iter().map(|(n, v)| format!("{n}={v:?}")).collect();
+    format!("{{{}}}", pairs.join(", "))
+}
+
+fn job_table(jobs: &[&JobForecast]) -> comfy_table::Table {
+    use comfy_table::{CellAlignment, Table, presets};
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["job", "from", "until", "why", "blocks", "in", "out", "time"]);
+    for job in jobs {
+        let steps = match job.steps {
+            1 => String::new(),
+            n => format!(" ({n} steps)"),
+        };
+        let why = match job.kind.as_str() {
+            "vertical" if job.reason != "overlap" => {
+                format!("overlap+{}", job.reason.trim_start_matches("range "))
+            }
+            _ => job.reason.trim_start_matches("range ").to_owned(),
+        };
+        table.add_row([
+            job.job.to_string(),
+            stamp(job.min_time),
+            stamp(job.max_time),
+            format!("{why}{steps}"),
+            format!("{}→1", job.sources.len()),
+            bytes(job.bytes_in),
+            range(job.bytes_out, bytes),
+            duration(job.seconds),
+        ]);
+    }
+    for (i, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 1));
+        if matches!(i, 0 | 4..=7) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn removals(page: &mut String, bucket: &BucketForecast) {
+    let section = |page: &mut String, title: &str, rows: &[String]| {
+        if rows.is_empty() {
+            return;
+        }
+        line!(page, "{title}");
+        for row in rows.iter().take(20) {
+            line!(page, "  {}", clip(row, WIDTH - 2));
+        }
+        if rows.len() > 20 {
+            line!(page, "  … and {} more (--dry-run=json has all)", rows.len() - 20);
+        }
+        line!(page);
+    };
+    let deletions = bucket.deletions.iter().map(|d| {
+        let (size, at) = (bytes(d.bytes), &d.marked_at);
+        format!("{}  {size}, marked {at}: {}", d.block, d.details)
+    });
+    section(
+        page,
+        "marked blocks whose delay has passed, to be deleted",
+        &deletions.collect::<Vec<_>>(),
+    );
+    let marks = bucket.marks.iter().map(|m| {
+        let marker = m.marker.trim_end_matches(".json");
+        format!("{}  {marker}: {}, {}", m.block, m.reason, m.details)
+    });
+    section(page, "marks to be set", &marks.collect::<Vec<_>>());
+    let partials = bucket.partials.iter().map(|p| {
+        let (size, at) = (bytes(p.bytes), &p.modified_at);
+        format!("{}  {}, {size}, last change {at}", p.folder, p.why)
+    });
+    section(
+        page,
+        "folders that are no blocks, to be removed",
+        &partials.collect::<Vec<_>>(),
+    );
+}
+
+fn left_alone(page: &mut String, bucket: &BucketForecast) {
+    if !bucket.held.is_empty() || !bucket.problems.is_empty() {
+        line!(page, "left alone");
+    }
+    for held in &bucket.held {
+        one_held(page, held);
+    }
+    for problem in &bucket.problems {
+        // Damaged blocks of a stream stand above, with their stream.
+        if bucket.held.iter().any(|h| h.blocks.contains(&problem.folder)) {
+            continue;
+        }
+        line!(page, "  {}  {}", problem.folder, problem.kind);
+        wrapped(page, &problem.what, 4);
+        wrapped(page, &format!("cure: {}", problem.cure), 4);
+    }
+    if !bucket.held.is_empty() || !bucket.problems.is_empty() {
+        line!(page);
+    }
+    for cut in &bucket.cuts {
+        let text = format!(
+            "group {}: planned up to {} (limit: {}); the rest is planned from the real sizes",
+            cut.group,
+            stamp(cut.min_time),
+            cut.why
+        );
+        wrapped(page, &text, 0);
+    }
+    for excluded in &bucket.excluded {
+        line!(
+            page,
+            "{} blocks take no part: {}",
+            excluded.blocks.len(),
+            excluded.state
+        );
+    }
+    if !bucket.excluded.is_empty() || !bucket.cuts.is_empty() {
+        line!(page);
+    }
+}
+
+fn one_held(page: &mut String, held: &HeldForecast) {
+    let mark = if held.problem { "problem" } else { "as intended" };
+    line!(
+        page,
+        "  {} .. {}  {} ({mark})",
+        stamp(held.min_time),
+        stamp(held.max_time),
+        held.reason
+    );
+    wrapped(page, &format!("{} {}", held.what, labels(&held.labels)), 4);
+    let mut names = held.blocks.iter().take(NAMES).cloned().collect::<Vec<_>>();
+    if held.blocks.len() > NAMES {
+        names.push(format!("… {} more", held.blocks.len() - NAMES));
+    }
+    wrapped(page, &format!("blocks: {}", names.join(" ")), 4);
+    if held.problem {
+        wrapped(page, &format!("cure: {}", held.cure), 4);
+    }
+}
+
+fn clusters(page: &mut String, forecast: &Forecast) {
+    use comfy_table::{CellAlignment, Table, presets};
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["cluster", "streams", "blocks", "jobs", "bytes now", "bytes after"]);
+    for cluster in &forecast.clusters {
+        let name = match cluster.name.as_str() {
+            "" => "(none)",
+            name => name,
+        };
+        table.add_row([
+            name.to_owned(),
+            cluster.streams.to_string(),
+            format!("{}→{}", cluster.blocks_before, cluster.blocks_after),
+            cluster.jobs.to_string(),
+            bytes(cluster.bytes_before),
+            range(cluster.bytes_after, bytes),
+        ]);
+    }
+    for (i, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if i > 0 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    line!(page, "clusters");
+    line!(page, "{}\n", indent(&table.to_string()));
+}
+
+fn summary(page: &mut String, forecast: &Forecast) {
+    let totals = &forecast.totals;
+    line!(
+        page,
+        "plan: {} compactions ({} steps otherwise), {} → {} blocks",
+        totals.jobs,
+        totals.steps,
+        count(totals.blocks_before),
+        count(totals.blocks_after)
+    );
+    line!(
+        page,
+        "  bytes    {} → {}{}",
+        bytes(totals.bytes_before),
+        range(totals.bytes_after, bytes),
+        removed(totals)
+    );
+    line!(
+        page,
+        "  samples  {} → {}",
+        count(totals.samples_before),
+        range(totals.samples_after, count)
+    );
+    line!(
+        page,
+        "  work     reads {}, writes {}, about {}",
+        bytes(totals.bytes_read),
+        range(totals.bytes_written, bytes),
+        duration(totals.seconds)
+    );
+    line!(
+        page,
+        "  needs    memory {}, scratch {} for the largest job",
+        bytes(totals.memory_bytes),
+        bytes(totals.scratch_bytes)
+    );
+    let r = &totals.requests;
+    line!(
+        page,
+        "  requests {} list, {} head, {} get, {} put, {} delete",
+        count(r.list),
+        count(r.head),
+        count(r.get),
+        count(r.put),
+        count(r.delete)
+    );
+    line!(page, "{}", verdict(forecast));
+}
+
+fn removed(totals: &Totals) -> String {
+    match totals.bytes_removed {
+        0 => String::new(),
+        n => format!(", {} deleted", bytes(n)),
+    }
+}
+
+fn verdict(forecast: &Forecast) -> &'static str {
+    match (forecast.pending, forecast.problems) {
+        (false, false) => "nothing to do",
+        (true, false) => "run again without --dry-run to do this",
+        (true, true) => "run again without --dry-run to do this; look at what is left alone",
+        (false, true) => "nothing to do until somebody looks at what is left alone",
+    }
+}
+
+/// `09-01 14:00`, with the year where it is not the usual distance.
+fn stamp(ms: i64) -> String {
+    DateTime::from_timestamp_millis(ms).map_or_else(
+        || ms.to_string(),
+        |t| t.format("%Y-%m-%d %H:%M").to_string(),
+    )
+}
+
+fn clip(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width - 1).collect();
+    short.push('…');
+    short
+}
+
+fn indent(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(|l| format!("  {}", l.trim_end())).collect();
+    lines.join("\n")
+}
+
+/// Breaks a text at blanks and indents it.
+fn wrapped(page: &mut String, text: &str, indent: usize) {
+    let mut column = 0;
+    for word in text.split_whitespace() {
+        let len = word.chars().count();
+        if column > 0 && indent + column + 1 + len > WIDTH {
+            page.push('\n');
+            column = 0;
+        }
+        if column == 0 {
+            page.push_str(&" ".repeat(indent));
+        } else {
+            page.push(' ');
+            column += 1;
+        }
+        page.push_str(word);
+        column += len;
+    }
+    page.push('\n');
+}

@@ -1,0 +1,120 @@
+//! The last look before a result becomes visible: is it still wanted?
+//!
+//! A source that is gone, that was marked, or that a block of somebody else
+//! stands for by now means that another compactor is at work. The job is
+//! dropped then; whatever the other one makes of the sources is left to it.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use ulid::Ulid;
+
+use crate::block::meta::{MAX_META_BYTES, Meta};
+use crate::block::{META, markers, path, split_path};
+use crate::error::{Error, Kind, Result};
+use crate::objstore::{self, Bucket};
+use crate::plan::Job;
+use crate::plan::filter::LiveBlock;
+
+/// Listings at the same time: not more than one of the whole bucket would cost
+/// in time.
+const AT_ONCE: usize = 16;
+
+/// Blocks that the planner has seen, or that this run has made.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known(Arc<Mutex<HashSet<Ulid>>>);
+
+impl Known {
+    /// Remembers blocks.
+    pub fn add(&self, blocks: impl IntoIterator<Item = Ulid>) {
+        self.lock().extend(blocks);
+    }
+
+    fn has(&self, block: Ulid) -> bool {
+        self.lock().contains(&block)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Ulid>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Fails if the sources of a job are not what they were when it was planned.
+///
+/// # Errors
+/// Names the source and what happened to it.
+pub(super) async fn still_wanted(bucket: &Bucket, job: &Job, known: &Known) -> Result<()> {
+    let looks = job.sources.iter().map(|source| source_unchanged(bucket, source));
+    let found: Vec<Result<()>> = futures::stream::iter(looks)
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    found.into_iter().collect::<Result<()>>()?;
+    nobody_else(bucket, job, known).await
+}
+
+async fn source_unchanged(bucket: &Bucket, source: &LiveBlock) -> Result<()> {
+    let id = source.id();
+    let names = object_names(bucket, id).await?;
+    let has = |file: &str| names.contains(&path(id, file));
+    if !has(META) {
+        return Err(dropped(id, "disappeared"));
+    }
+    if source.view.deletion.is_none() && has(markers::DELETION_MARK) {
+        return Err(dropped(id, "was marked for deletion"));
+    }
+    if source.view.no_compact.is_none() && has(markers::NO_COMPACT_MARK) {
+        return Err(dropped(id, "was marked to be kept out of compactions"));
+    }
+    Ok(())
+}
+
+/// Looks for blocks that came since, and that stand for a source.
+async fn nobody_else(bucket: &Bucket, job: &Job, known: &Known) -> Result<()> {
+    let folders = bucket.list_dirs("").await?;
+    let new = folders.iter().filter_map(|f| Some(split_path(&format!("{f}/"))?.0));
+    let new: Vec<Ulid> = new.filter(|id| !known.has(*id)).collect();
+    let looks = new.iter().map(|&id| covered_source(bucket, job, id));
+    let found: Vec<Result<Option<Ulid>>> = futures::stream::iter(looks)
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    for (other, covered) in new.iter().zip(found) {
+        if let Some(source) = covered? {
+            let what = format!("was compacted into block {other} by somebody else");
+            return Err(dropped(source, &what));
+        }
+    }
+    // What was new stands for nothing of this job; for another it may.
+    Ok(())
+}
+
+/// The first source of the job that block `id` stands for.
+async fn covered_source(bucket: &Bucket, job: &Job, id: Ulid) -> Result<Option<Ulid>> {
+    let Some(json) = bucket.get_bounded(&path(id, META), MAX_META_BYTES).await? else {
+        // Still being uploaded, or gone again.
+        return Ok(None);
+    };
+    let Ok(meta) = Meta::parse(id, &json) else {
+        return Ok(None);
+    };
+    if meta.thanos.downsample.resolution != job.resolution {
+        return Ok(None);
+    }
+    let stands_for: HashSet<Ulid> = meta.tsdb.source_ids().iter().copied().collect();
+    let covered = |source: &&LiveBlock| source.sources().iter().all(|s| stands_for.contains(s));
+    Ok(job.sources.iter().find(covered).map(LiveBlock::id))
+}
+
+fn dropped(source: Ulid, what: &str) -> Error {
+    let what = format!("source block {source} {what} while it was being compacted");
+    Error::new(Kind::Retry, what)
+        .with_cure("make sure that only one compactor works on this bucket, then run again")
+}
+
+/// Names of all objects of a block.
+pub(super) async fn object_names(bucket: &Bucket, id: Ulid) -> objstore::Result<Vec<String>> {
+    let objects = bucket.list(&id.to_string()).await?;
+    Ok(objects.into_iter().map(|o| o.name).collect())
+}

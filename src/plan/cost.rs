@@ -1,0 +1,307 @@
+//! What a compaction will read, make and cost, as far as the listing tells.
+//!
+//! Sizes and counts come from the listing and from `meta.json`. What nobody
+//! can know without reading the blocks is given as a range whose ends can be
+//! reached: replicas may have equal samples or none in common, blocks equal
+//! series or none in common.
+//!
+//! ```text
+//!  series     largest source .. all sources together
+//!  samples    side by side: all of them
+//!             overlapping: those of the fullest replica .. all of them
+//!  chunks     side by side: as they are (they pass through)
+//!             overlapping: those of the fullest replica .. all, times what
+//!             mixed times cost in compression
+//!  index      largest source .. all sources together
+//! ```
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::filter::LiveBlock;
+use super::model::Place;
+use super::settings::Dedup;
+use crate::block::meta::Labels;
+
+/// What predictions are made for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Machine {
+    /// Threads that decode and encode.
+    pub threads: usize,
+    /// Bytes of one part of an upload.
+    pub part_bytes: u64,
+    /// Bytes per second that the bucket delivers or takes.
+    pub bucket_bytes_per_second: f64,
+    /// CPU time of one sample that is decoded and mixed, ns.
+    pub mix_ns: f64,
+    /// CPU time of one sample that passes, ns.
+    pub pass_ns: f64,
+    /// Time for one series of a source, ns; not spread over threads.
+    pub series_ns: f64,
+    /// Time for opening a source and marking it, seconds; not spread.
+    pub source_seconds: f64,
+}
+
+impl Default for Machine {
+    /// As measured with `benches/run` on 2 shared cores and a folder bucket.
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            part_bytes: 16 << 20,
+            bucket_bytes_per_second: 400e6,
+            mix_ns: 17.0,
+            pass_ns: 3.0,
+            series_ns: 700.0,
+            source_seconds: 0.001,
+        }
+    }
+}
+
+/// At least and at most.
+pub type Span = (u64, u64);
+
+/// What a job will read, make and cost.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cost {
+    /// Bytes of index and segments of the sources.
+    pub bytes_in: u64,
+    /// Bytes of the sources' indexes.
+    pub index_bytes_in: u64,
+    /// Samples in the sources.
+    pub samples_in: u64,
+    /// Index entries of the sources.
+    pub series_in: u64,
+    /// Chunks in the sources.
+    pub chunks_in: u64,
+    /// Bytes of index and segments of the result.
+    pub bytes: Span,
+    /// Bytes of the result's index, which is also what lies in scratch.
+    pub index_bytes: Span,
+    /// Samples in the result.
+    pub samples: Span,
+    /// Series in the result.
+    pub series: Span,
+    /// Peak of memory, bytes.
+    pub memory_bytes: u64,
+    /// Requests by kind.
+    pub requests: Requests,
+    /// Wall time, seconds.
+    pub seconds: f64,
+}
+
+/// Requests by kind, counted as a store bills them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Requests {
+    /// Pages of listings.
+    pub list: u64,
+    /// Metadata requests.
+    pub head: u64,
+    /// Objects and ranges read.
+    pub get: u64,
+    /// Objects and parts written, uploads begun and completed.
+    pub put: u64,
+    /// Objects deleted.
+    pub delete: u64,
+}
+
+impl std::ops::AddAssign for Requests {
+    fn add_assign(&mut self, other: Self) {
+        self.list += other.list;
+        self.head += other.head;
+        self.get += other.get;
+        self.put += other.put;
+        self.delete += other.delete;
+    }
+}
+
+/// How much mixing the times of two replicas costs in compression: chunks of
+/// the result may take this many times the bytes of the sources' chunks.
+const MIXED_GROWTH: f64 = 1.7;
+
+/// The least share of the fullest replica's samples that `penalty` keeps: it
+/// loses the scrapes in which it changes replicas.
+const PENALTY_KEEPS: f64 = 0.8;
+
+/// Predicts a job over `sources`; `places` says which of them overlap.
+pub fn predict(sources: &[LiveBlock], places: &[Place], dedup: Dedup, machine: &Machine) -> Cost {
+    let mut cost = Cost::default();
+    let mut chunk_bytes: Span = (0, 0);
+    let mut mixed = 0;
+    for run in runs(sources, places) {
+        let run_cost = run.predict(dedup);
+        chunk_bytes.0 += run_cost.chunk_bytes.0;
+        chunk_bytes.1 += run_cost.chunk_bytes.1;
+        cost.samples.0 += run_cost.samples.0;
+        cost.samples.1 += run_cost.samples.1;
+        mixed += run_cost.mixed;
+    }
+    for source in sources {
+        let stats = &source.view.meta.tsdb.stats;
+        let index = source.view.index_bytes();
+        cost.bytes_in += source.view.data_bytes();
+        cost.index_bytes_in += index;
+        cost.samples_in += stats.num_samples;
+        cost.series_in += stats.num_series;
+        cost.chunks_in += stats.num_chunks;
+        cost.series.0 = cost.series.0.max(stats.num_series);
+        cost.index_bytes.0 = cost.index_bytes.0.max(index);
+    }
+    cost.series.1 = cost.series_in;
+    cost.index_bytes.1 = cost.index_bytes_in.max(cost.index_bytes.0);
+    // A symbol table is padded, a mixed series has other chunks: the index of
+    // the result may be a little smaller than that of its largest source.
+    cost.index_bytes.0 = cost.index_bytes.0 * 9 / 10;
+    cost.bytes = (
+        chunk_bytes.0 + cost.index_bytes.0,
+        chunk_bytes.1 + cost.index_bytes.1,
+    );
+    cost.memory_bytes = memory(&cost, sources, machine);
+    cost.requests = requests(&cost, sources, machine);
+    cost.seconds = seconds(&cost, mixed, sources.len(), machine);
+    cost
+}
+
+/// Sources of a job that come in together.
+struct Run<'a> {
+    sources: Vec<&'a LiveBlock>,
+}
+
+struct RunCost {
+    samples: Span,
+    chunk_bytes: Span,
+    /// Samples that are decoded.
+    mixed: u64,
+}
+
+fn runs<'a>(sources: &'a [LiveBlock], places: &[Place]) -> Vec<Run<'a>> {
+    let count = places.iter().map(|p| p.run + 1).max().unwrap_or(0);
+    let mut runs: Vec<Run<'a>> = Vec::new();
+    runs.resize_with(count as usize, || Run {
+        sources: Vec::new(),
+    });
+    for (source, place) in sources.iter().zip(places) {
+        if let Some(run) = runs.get_mut(place.run as usize) {
+            run.sources.push(source);
+        }
+    }
+    runs
+}
+
+impl Run<'_> {
+    fn predict(&self, dedup: Dedup) -> RunCost {
+        let samples = |b: &LiveBlock| b.view.meta.tsdb.stats.num_samples;
+        let chunks = |b: &LiveBlock| b.view.data_bytes() - b.view.index_bytes();
+        let all_samples = self.sources.iter().map(|b| samples(b)).sum();
+        let all_chunks: u64 = self.sources.iter().map(|b| chunks(b)).sum();
+        if !overlap(&self.sources) {
+            return RunCost {
+                samples: (all_samples, all_samples),
+                chunk_bytes: (all_chunks, all_chunks),
+                mixed: 0,
+            };
+        }
+        let fullest = self.fullest(samples);
+        let (least, most) = match dedup {
+            Dedup::OneToOne => (fullest, all_chunks as f64 * MIXED_GROWTH),
+            Dedup::Penalty => ((fullest as f64 * PENALTY_KEEPS) as u64, all_chunks as f64),
+        };
+        // Copies are dropped, so one replica's chunks may be all there is; and
+        // samples that are encoded anew may lie better in their chunks.
+        let least_chunks = self.fullest(chunks) as f64 * 0.7;
+        RunCost {
+            samples: (least, all_samples),
+            chunk_bytes: (least_chunks as u64, most as u64),
+            mixed: all_samples,
+        }
+    }
+
+    /// The largest sum over the blocks of one replica, or over one block where
+    /// blocks of one replica overlap.
+    fn fullest(&self, of: impl Fn(&LiveBlock) -> u64) -> u64 {
+        let mut replicas: Vec<(&Labels, Vec<&LiveBlock>)> = Vec::new();
+        for &block in &self.sources {
+            let labels = &block.view.meta.thanos.labels;
+            match replicas.iter_mut().find(|(l, _)| *l == labels) {
+                Some((_, blocks)) => blocks.push(block),
+                None => replicas.push((labels, vec![block])),
+            }
+        }
+        let of_replica = |blocks: &[&LiveBlock]| {
+            let each = blocks.iter().map(|b| of(b));
+            if overlap(blocks) {
+                each.max().unwrap_or(0)
+            } else {
+                each.sum()
+            }
+        };
+        let sums = replicas.iter().map(|(_, blocks)| of_replica(blocks));
+        sums.max().unwrap_or(0)
+    }
+}
+
+/// Whether any of the blocks overlap; they are in min time order.
+pub(super) fn overlap(blocks: &[&LiveBlock]) -> bool {
+    let mut end = i64::MIN;
+    blocks.iter().any(|b| {
+        let hit = b.min_time() < end;
+        end = end.max(b.max_time());
+        hit
+    })
+}
+
+/// Read-ahead, uploads, batches, symbols and postings; see ARCHITECTURE.md.
+fn memory(cost: &Cost, sources: &[LiveBlock], machine: &Machine) -> u64 {
+    /// Of the process itself.
+    const BASE: u64 = 24 << 20;
+    let windows: u64 = sources
+        .iter()
+        .map(|s| 6 * crate::block::io::window_bytes(s.view.data_bytes() / 2, sources.len()) as u64)
+        .sum();
+    let upload = (5 * machine.part_bytes).min(cost.bytes.1);
+    let batches = (2 * machine.threads as u64 + 2) * (2 << 20);
+    let tables = cost.index_bytes.1 / 2;
+    BASE + windows + upload + batches.min(4 * cost.bytes_in) + tables
+}
+
+fn requests(cost: &Cost, sources: &[LiveBlock], machine: &Machine) -> Requests {
+    let count = sources.len() as u64;
+    let parts = |bytes: u64| match bytes.div_ceil(machine.part_bytes) {
+        0 | 1 => 1,
+        // Begun and completed, too.
+        parts => parts + 2,
+    };
+    let middle = |span: Span| u64::midpoint(span.0, span.1);
+    let index = middle(cost.index_bytes);
+    let segments = middle(cost.bytes).saturating_sub(index);
+    let mut get = 0;
+    for source in sources {
+        for file in source.view.data_files() {
+            let window = crate::block::io::window_bytes(file.size, sources.len()) as u64;
+            get += file.size.div_ceil(window.max(1));
+        }
+        // The end of the index, where its table of contents is.
+        get += 1;
+    }
+    Requests {
+        // The last look at the sources and at the whole bucket, the check of
+        // the result.
+        list: count + 2,
+        // Sizes of what was uploaded, and whether sources are marked already.
+        head: count + 2,
+        get,
+        // Segments, index, meta.json, marks.
+        put: parts(segments) + parts(index) + 1 + count,
+        delete: 0,
+    }
+}
+
+fn seconds(cost: &Cost, mixed: u64, sources: usize, machine: &Machine) -> f64 {
+    let passed = cost.samples_in.saturating_sub(mixed) as f64;
+    let cpu = (mixed as f64 * machine.mix_ns + passed * machine.pass_ns) * 1e-9;
+    let cpu = cpu / machine.threads.max(1) as f64;
+    let order = cost.series_in as f64 * machine.series_ns * 1e-9;
+    let moved = (cost.bytes_in + u64::midpoint(cost.bytes.0, cost.bytes.1)) as f64;
+    // The stages overlap: the slowest of them decides.
+    let stages = [cpu, order, moved / machine.bucket_bytes_per_second];
+    stages.into_iter().fold(0.0, f64::max) + sources as f64 * machine.source_seconds
+}

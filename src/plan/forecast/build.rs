@@ -1,0 +1,330 @@
+//! From plans to a forecast.
+
+use chrono::{DateTime, SecondsFormat};
+use ulid::Ulid;
+
+use super::clusters::{self, SeriesByCluster};
+use super::{
+    BucketForecast, CutForecast, DeletionForecast, Excluded, Forecast, HeldForecast, JobForecast,
+    MarkForecast, PartialForecast, ProblemForecast, Range, SCHEMA, StreamForecast, TileForecast,
+    Totals,
+};
+use crate::block::markers::{DELETION_MARK, NO_COMPACT_MARK};
+use crate::plan::cost::Requests;
+use crate::plan::filter::State;
+use crate::plan::view::BucketView;
+use crate::plan::{Held, Job, Plan, Stream, Tile};
+
+/// One bucket with its plan.
+pub struct BucketFacts<'a> {
+    /// Its name, or the folder.
+    pub name: String,
+    /// What was listed.
+    pub view: &'a BucketView,
+    /// What a run would do.
+    pub plan: &'a Plan,
+    /// Series by cluster, for streams whose cluster is no external label.
+    pub series: &'a SeriesByCluster,
+    /// One in how many series each job's cost was sampled with.
+    pub sampled: Option<u32>,
+}
+
+/// Puts the plans of all buckets together.
+///
+/// `cluster_label` is the external label that names the cluster of a stream;
+/// `now_ms` is milliseconds since the epoch.
+pub fn forecast(buckets: &[BucketFacts<'_>], cluster_label: &str, now_ms: i64) -> Forecast {
+    let each: Vec<BucketForecast> = buckets.iter().map(bucket).collect();
+    let mut totals = Totals::default();
+    for one in &each {
+        totals.add(&one.totals);
+    }
+    let unusable = |b: &BucketFacts<'_>| b.view.problems.iter().any(|p| !p.kind.is_partial());
+    Forecast {
+        schema: SCHEMA.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        made_at: time(now_ms),
+        pending: buckets.iter().any(|b| !b.plan.is_empty()),
+        problems: buckets
+            .iter()
+            .any(|b| b.plan.has_problems() || unusable(b)),
+        totals,
+        clusters: clusters::roll_up(buckets, cluster_label),
+        buckets: each,
+    }
+}
+
+fn bucket(facts: &BucketFacts<'_>) -> BucketForecast {
+    let plan = facts.plan;
+    BucketForecast {
+        name: facts.name.clone(),
+        totals: totals(facts),
+        streams: plan.streams.iter().map(stream).collect(),
+        jobs: (1..)
+            .zip(&plan.jobs)
+            .map(|(number, one)| job(number, one, facts.sampled))
+            .collect(),
+        deletions: plan
+            .deletions
+            .iter()
+            .map(|d| DeletionForecast {
+                block: d.block.to_string(),
+                marked_at: time(d.marked_ms),
+                details: d.details.clone(),
+                objects: d.objects,
+                bytes: d.bytes,
+            })
+            .collect(),
+        marks: marks(plan),
+        partials: plan
+            .partials
+            .iter()
+            .map(|p| PartialForecast {
+                folder: p.folder.to_string(),
+                why: p.why.as_str().to_owned(),
+                modified_at: time(p.modified_ms),
+                objects: p.objects,
+                bytes: p.bytes,
+            })
+            .collect(),
+        held: plan.held.iter().map(held).collect(),
+        cuts: plan
+            .cuts
+            .iter()
+            .map(|c| CutForecast {
+                group: c.group.to_string(),
+                why: c.why.as_str().to_owned(),
+                min_time: c.range.0,
+                max_time: c.range.1,
+            })
+            .collect(),
+        excluded: excluded(plan),
+        problems: problems(facts.view),
+    }
+}
+
+fn marks(plan: &Plan) -> Vec<MarkForecast> {
+    let garbage = plan.garbage.iter().map(|g| MarkForecast {
+        block: g.block.to_string(),
+        marker: DELETION_MARK.to_owned(),
+        reason: "outdated".to_owned(),
+        details: format!("block {} has all its sources", g.covered_by),
+    });
+    let no_compact = plan.marks.iter().map(|m| MarkForecast {
+        block: m.block.to_string(),
+        marker: NO_COMPACT_MARK.to_owned(),
+        reason: m.reason.as_str().to_owned(),
+        details: m.details.clone(),
+    });
+    garbage.chain(no_compact).collect()
+}
+
+fn excluded(plan: &Plan) -> Vec<Excluded> {
+    let all = [
+        State::TimeExcluded,
+        State::LabelExcluded,
+        State::TooFresh,
+        State::MarkedForDeletion,
+        State::Duplicate,
+    ];
+    let of = |state: State| -> Vec<Ulid> {
+        let blocks = plan.excluded.iter().filter(|(_, s)| *s == state);
+        blocks.map(|(id, _)| *id).collect()
+    };
+    all.into_iter()
+        .map(|state| Excluded {
+            state: state.as_str().to_owned(),
+            blocks: names(&of(state)),
+        })
+        .filter(|e| !e.blocks.is_empty())
+        .collect()
+}
+
+fn problems(view: &BucketView) -> Vec<ProblemForecast> {
+    let one = |p: &crate::plan::view::Problem| ProblemForecast {
+        folder: p.block.to_string(),
+        kind: p.kind.as_str().to_owned(),
+        what: p.what.clone(),
+        cure: p.cure.clone(),
+    };
+    view.problems.iter().map(one).collect()
+}
+
+fn stream(stream: &Stream) -> StreamForecast {
+    StreamForecast {
+        group: stream.key.to_string(),
+        labels: stream.labels.clone(),
+        resolution_ms: stream.key.resolution,
+        before: stream.before.iter().map(tile).collect(),
+        after: stream.after.iter().map(tile).collect(),
+    }
+}
+
+fn tile(tile: &Tile) -> TileForecast {
+    TileForecast {
+        block: tile.block.map(|id| id.to_string()),
+        job: tile.job.map(|job| job as u64 + 1),
+        min_time: tile.range.0,
+        max_time: tile.range.1,
+        level: tile.level,
+        bytes: tile.bytes.into(),
+        samples: tile.samples.into(),
+        no_compact: tile.no_compact,
+        damaged: tile.damaged,
+    }
+}
+
+fn job(number: u64, job: &Job, sampled: Option<u32>) -> JobForecast {
+    let cost = &job.cost;
+    JobForecast {
+        job: number,
+        group: job.group.to_string(),
+        labels: job.labels.clone(),
+        resolution_ms: job.resolution,
+        kind: job.kind.to_string(),
+        reason: job.reason.to_string(),
+        steps: job.steps,
+        level: job.level,
+        sources: names(&job.source_ids()),
+        min_time: job.min_time(),
+        max_time: job.max_time(),
+        bytes_in: cost.bytes_in,
+        bytes_out: cost.bytes.into(),
+        series_in: cost.series_in,
+        series_out: cost.series.into(),
+        samples_in: cost.samples_in,
+        samples_out: cost.samples.into(),
+        scratch_bytes: cost.index_bytes.into(),
+        memory_bytes: cost.memory_bytes,
+        requests: cost.requests,
+        seconds: rounded(cost.seconds),
+        sampled,
+    }
+}
+
+fn held(held: &Held) -> HeldForecast {
+    HeldForecast {
+        group: held.group.to_string(),
+        labels: held.labels.as_ref().clone(),
+        reason: held.why.as_str().to_owned(),
+        what: held.what.clone(),
+        cure: held.cure.clone(),
+        blocks: names(&held.blocks),
+        min_time: held.range.0,
+        max_time: held.range.1,
+        problem: held.why.is_problem(),
+    }
+}
+
+fn totals(facts: &BucketFacts<'_>) -> Totals {
+    let plan = facts.plan;
+    let mut totals = Totals {
+        jobs: plan.jobs.len() as u64,
+        requests: other_requests(facts),
+        ..Totals::default()
+    };
+    for stream in &plan.streams {
+        totals.blocks_before += stream.before.len() as u64;
+        totals.blocks_after += stream.after.len() as u64;
+        for tile in &stream.before {
+            totals.bytes_before += tile.bytes.0;
+            totals.samples_before += tile.samples.0;
+        }
+        for tile in &stream.after {
+            totals.bytes_after += tile.bytes.into();
+            totals.samples_after += tile.samples.into();
+        }
+    }
+    for job in &plan.jobs {
+        let cost = &job.cost;
+        totals.steps += u64::from(job.steps);
+        totals.bytes_read += cost.bytes_in;
+        totals.bytes_written += cost.bytes.into();
+        totals.requests += cost.requests;
+        totals.seconds += cost.seconds;
+        totals.memory_bytes = totals.memory_bytes.max(cost.memory_bytes);
+        totals.scratch_bytes = totals.scratch_bytes.max(cost.index_bytes.1);
+    }
+    totals.seconds = rounded(totals.seconds);
+    let removed = plan.deletions.iter().map(|d| d.bytes);
+    totals.bytes_removed = removed.chain(plan.partials.iter().map(|p| p.bytes)).sum();
+    totals
+}
+
+/// Requests besides those of the jobs: looks at the bucket, marks, removals.
+fn other_requests(facts: &BucketFacts<'_>) -> Requests {
+    let plan = facts.plan;
+    let objects: u64 = facts.view.blocks.iter().map(|b| b.files.len() as u64).sum();
+    let partial: u64 = facts.view.partials.iter().map(|p| p.objects).sum();
+    let pages = (objects + partial).div_ceil(1000).max(1);
+    // One look to plan; one more after the jobs, which reads what they wrote.
+    let looks = 1 + u64::from(!plan.jobs.is_empty());
+    let marked: u64 = plan.jobs.iter().map(|j| j.sources.len() as u64).sum();
+    let marks = (plan.garbage.len() + plan.marks.len()) as u64;
+    let gone = (plan.deletions.len() + plan.partials.len()) as u64;
+    let removed = plan.deletions.iter().map(|d| d.objects);
+    let removed: u64 = removed.chain(plan.partials.iter().map(|p| p.objects)).sum();
+    Requests {
+        list: pages * looks + gone + plan.partials.len() as u64,
+        head: marks + plan.deletions.len() as u64,
+        get: small_objects(facts.view) + marked + plan.jobs.len() as u64,
+        put: marks,
+        // A deletion asks for meta.json and mark whether they are there or not.
+        delete: removed + 2 * plan.partials.len() as u64,
+    }
+}
+
+/// Metas and markers, which every first look reads.
+fn small_objects(view: &BucketView) -> u64 {
+    let small = |path: &str| path.ends_with(".json") && !path.contains('/');
+    let files = view.blocks.iter().flat_map(|b| b.files.iter());
+    files.filter(|f| small(&f.path)).count() as u64
+}
+
+impl Totals {
+    fn add(&mut self, other: &Self) {
+        self.blocks_before += other.blocks_before;
+        self.blocks_after += other.blocks_after;
+        self.bytes_before += other.bytes_before;
+        self.bytes_after += other.bytes_after;
+        self.samples_before += other.samples_before;
+        self.samples_after += other.samples_after;
+        self.jobs += other.jobs;
+        self.steps += other.steps;
+        self.bytes_read += other.bytes_read;
+        self.bytes_written += other.bytes_written;
+        self.bytes_removed += other.bytes_removed;
+        self.requests += other.requests;
+        self.seconds = rounded(self.seconds + other.seconds);
+        self.memory_bytes = self.memory_bytes.max(other.memory_bytes);
+        self.scratch_bytes = self.scratch_bytes.max(other.scratch_bytes);
+    }
+}
+
+fn names(ids: &[Ulid]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+/// A prediction has no more than milliseconds.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
+/// RFC 3339, UTC.
+pub(super) fn time(ms: i64) -> String {
+    DateTime::from_timestamp_millis(ms).map_or_else(
+        || ms.to_string(),
+        |t| t.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+    )
+}
+
+impl Range {
+    /// This share of it.
+    pub(super) fn share(self, share: f64) -> Self {
+        let part = |n: u64| (n as f64 * share).round() as u64;
+        Self {
+            low: part(self.low),
+            high: part(self.high),
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! What a dry run tells: the plan with its costs, as values with a stable JSON
+//! form. `docs/plan.schema.json` is its schema, made from these types.
+//!
+//! ```text
+//!  Forecast
+//!   ├─ totals                    all buckets together
+//!   ├─ clusters[]                streams summed up by cluster
+//!   └─ buckets[]
+//!       ├─ streams[]             blocks now, and once the plan was executed
+//!       ├─ jobs[]                compactions, in the order of their start
+//!       ├─ deletions[] marks[] partials[]   what happens to other blocks
+//!       └─ held[] cuts[] excluded[] problems[]   what does not happen, and why
+//! ```
+//!
+//! Keys are only ever added; a change of meaning changes [`SCHEMA`].
+
+mod build;
+mod clusters;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub use build::{BucketFacts, forecast};
+pub use clusters::SeriesByCluster;
+
+use super::cost;
+
+/// Name and version of the JSON form.
+pub const SCHEMA: &str = "lithify.plan/1";
+
+/// At least and at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Range {
+    /// At least.
+    pub low: u64,
+    /// At most.
+    pub high: u64,
+}
+
+impl From<cost::Span> for Range {
+    fn from((low, high): cost::Span) -> Self {
+        Self { low, high }
+    }
+}
+
+impl From<u64> for Range {
+    fn from(n: u64) -> Self {
+        Self { low: n, high: n }
+    }
+}
+
+impl std::ops::AddAssign for Range {
+    fn add_assign(&mut self, other: Self) {
+        self.low = self.low.saturating_add(other.low);
+        self.high = self.high.saturating_add(other.high);
+    }
+}
+
+impl Range {
+    /// The number in the middle.
+    pub fn middle(self) -> u64 {
+        u64::midpoint(self.low, self.high)
+    }
+}
+
+/// Everything a dry run tells.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Forecast {
+    /// Always `lithify.plan/1`.
+    pub schema: String,
+    /// Version of the program.
+    pub version: String,
+    /// When the plan was made, RFC 3339.
+    pub made_at: String,
+    /// True if a run would change something.
+    pub pending: bool,
+    /// True if something is left undone that a person should look at.
+    pub problems: bool,
+    /// All buckets together.
+    pub totals: Totals,
+    /// All buckets together, by cluster.
+    pub clusters: Vec<Cluster>,
+    /// Each bucket.
+    pub buckets: Vec<BucketForecast>,
+}
+
+/// Sums.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Totals {
+    /// Blocks that take part.
+    pub blocks_before: u64,
+    /// Blocks that are left of them.
+    pub blocks_after: u64,
+    /// Bytes of index and segments of those.
+    pub bytes_before: u64,
+    /// The same of those that are left.
+    pub bytes_after: Range,
+    /// Samples in them.
+    pub samples_before: u64,
+    /// Samples in those that are left.
+    pub samples_after: Range,
+    /// Compactions.
+    pub jobs: u64,
+    /// Compactions it would take step by step.
+    pub steps: u64,
+    /// Bytes that compactions read.
+    pub bytes_read: u64,
+    /// Bytes that compactions write.
+    pub bytes_written: Range,
+    /// Bytes that are removed at once: marked blocks and abandoned uploads.
+    pub bytes_removed: u64,
+    /// Requests by kind.
+    pub requests: cost::Requests,
+    /// Wall time if jobs ran one after the other, seconds.
+    pub seconds: f64,
+    /// Largest memory of one job, bytes.
+    pub memory_bytes: u64,
+    /// Largest scratch of one job, bytes.
+    pub scratch_bytes: u64,
+}
+
+/// One cluster over all buckets and streams.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Cluster {
+    /// Value of the cluster label; empty where there is none.
+    pub name: String,
+    /// From an external label (`label`) or from the series in the index
+    /// (`series`): then the numbers are shares of the streams' by series.
+    pub found_in: ClusterSource,
+    /// Streams it has blocks in.
+    pub streams: u64,
+    /// Blocks that hold samples of it.
+    pub blocks_before: u64,
+    /// The same once the plan was executed.
+    pub blocks_after: u64,
+    /// Bytes of index and segments.
+    pub bytes_before: u64,
+    /// The same once the plan was executed.
+    pub bytes_after: Range,
+    /// Samples.
+    pub samples_before: u64,
+    /// The same once the plan was executed.
+    pub samples_after: Range,
+    /// Compactions that concern it.
+    pub jobs: u64,
+}
+
+/// Where the name of a cluster stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClusterSource {
+    /// In the external labels.
+    #[default]
+    Label,
+    /// In the labels of the series.
+    Series,
+    /// Nowhere.
+    None,
+}
+
+/// One bucket.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct BucketForecast {
+    /// Its name, or the folder.
+    pub name: String,
+    /// Sums of this bucket.
+    pub totals: Totals,
+    /// Its streams, by resolution and labels.
+    pub streams: Vec<StreamForecast>,
+    /// Compactions.
+    pub jobs: Vec<JobForecast>,
+    /// Marked blocks that are removed.
+    pub deletions: Vec<DeletionForecast>,
+    /// Marks that are set.
+    pub marks: Vec<MarkForecast>,
+    /// Abandoned uploads that are removed.
+    pub partials: Vec<PartialForecast>,
+    /// Blocks that are left alone.
+    pub held: Vec<HeldForecast>,
+    /// Streams whose plan ends early; a run plans them again.
+    pub cuts: Vec<CutForecast>,
+    /// Blocks that take part in nothing, by reason.
+    pub excluded: Vec<Excluded>,
+    /// Folders that are no usable blocks.
+    pub problems: Vec<ProblemForecast>,
+}
+
+/// One stream.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct StreamForecast {
+    /// `<resolution>@<hash of the labels>`, as in Thanos' logs.
+    pub group: String,
+    /// External labels without the replica labels.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Window of the samples in ms, 0 for raw.
+    pub resolution_ms: i64,
+    /// Blocks that take part, by time.
+    pub before: Vec<TileForecast>,
+    /// Blocks that are left, by time.
+    pub after: Vec<TileForecast>,
+}
+
+/// One block, now or in future.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct TileForecast {
+    /// ULID; absent for a block that a job will make.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<String>,
+    /// The job that takes it, or makes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<u64>,
+    /// Start, ms since the epoch.
+    pub min_time: i64,
+    /// End, ms since the epoch, exclusive.
+    pub max_time: i64,
+    /// `compaction.level`.
+    pub level: u32,
+    /// Bytes of index and segments.
+    pub bytes: Range,
+    /// Samples.
+    pub samples: Range,
+    /// Kept out of compactions.
+    pub no_compact: bool,
+    /// Files are not as `meta.json` states.
+    pub damaged: bool,
+}
+
+/// One compaction.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct JobForecast {
+    /// Number in this bucket, from 1.
+    pub job: u64,
+    /// The stream.
+    pub group: String,
+    /// External labels of the result.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Window of the samples in ms, 0 for raw.
+    pub resolution_ms: i64,
+    /// `horizontal` or `vertical`.
+    pub kind: String,
+    /// Why, for people: `overlap`, `range 8h`, `tombstones`.
+    pub reason: String,
+    /// Compactions that are done as one.
+    pub steps: u32,
+    /// `compaction.level` of the result.
+    pub level: u32,
+    /// What is merged.
+    pub sources: Vec<String>,
+    /// Start of the result, ms since the epoch.
+    pub min_time: i64,
+    /// End of the result, ms since the epoch, exclusive.
+    pub max_time: i64,
+    /// Bytes that are read.
+    pub bytes_in: u64,
+    /// Bytes of the result.
+    pub bytes_out: Range,
+    /// Series entries that are read.
+    pub series_in: u64,
+    /// Series of the result.
+    pub series_out: Range,
+    /// Samples that are read.
+    pub samples_in: u64,
+    /// Samples of the result.
+    pub samples_out: Range,
+    /// Bytes in scratch: the index of the result.
+    pub scratch_bytes: Range,
+    /// Peak of memory, bytes.
+    pub memory_bytes: u64,
+    /// Requests by kind.
+    pub requests: cost::Requests,
+    /// Wall time, seconds.
+    pub seconds: f64,
+    /// One in how many series was read for these numbers; absent if none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<u32>,
+}
+
+/// A marked block that is removed.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct DeletionForecast {
+    /// The block.
+    pub block: String,
+    /// When it was marked, RFC 3339.
+    pub marked_at: String,
+    /// Why it was marked.
+    pub details: String,
+    /// Objects that are removed.
+    pub objects: u64,
+    /// Bytes that are removed.
+    pub bytes: u64,
+}
+
+/// A mark that is set.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct MarkForecast {
+    /// The block.
+    pub block: String,
+    /// File name of the marker.
+    pub marker: String,
+    /// Why, for programs.
+    pub reason: String,
+    /// Why, for people.
+    pub details: String,
+}
+
+/// An abandoned upload that is removed.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct PartialForecast {
+    /// The folder.
+    pub folder: String,
+    /// Why.
+    pub why: String,
+    /// Latest change of any of its objects, RFC 3339.
+    pub modified_at: String,
+    /// Objects that are removed.
+    pub objects: u64,
+    /// Bytes that are removed.
+    pub bytes: u64,
+}
+
+/// Blocks that are left alone.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct HeldForecast {
+    /// The stream.
+    pub group: String,
+    /// Its external labels.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Why, for programs.
+    pub reason: String,
+    /// Why, for people.
+    pub what: String,
+    /// How to get it done.
+    pub cure: String,
+    /// The blocks.
+    pub blocks: Vec<String>,
+    /// Start of their range, ms since the epoch.
+    pub min_time: i64,
+    /// End of their range, ms since the epoch, exclusive.
+    pub max_time: i64,
+    /// True if a person should look at it.
+    pub problem: bool,
+}
+
+/// A stream whose plan ends early.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct CutForecast {
+    /// The stream.
+    pub group: String,
+    /// `index size` or `job time`.
+    pub why: String,
+    /// Start of the compaction that comes next, ms since the epoch.
+    pub min_time: i64,
+    /// Its end, ms since the epoch, exclusive.
+    pub max_time: i64,
+}
+
+/// Blocks that take part in nothing for one reason.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Excluded {
+    /// By the name of upstream's metric.
+    pub state: String,
+    /// The blocks.
+    pub blocks: Vec<String>,
+}
+
+/// A folder that is no usable block.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ProblemForecast {
+    /// The folder.
+    pub folder: String,
+    /// Sort of problem.
+    pub kind: String,
+    /// What is wrong, for people.
+    pub what: String,
+    /// What to do about it.
+    pub cure: String,
+}

@@ -1,0 +1,94 @@
+//! Blocks that are left alone, with the reason and the way out.
+
+use std::sync::Arc;
+
+use super::filter::LiveBlock;
+use super::group::Group;
+use super::model::{Held, HeldReason};
+use crate::block::markers::NO_COMPACT_MARK;
+use crate::block::meta::Labels;
+
+impl Held {
+    /// Blocks that overlap and may not be merged.
+    pub(super) fn overlap<'a>(group: &Group, blocks: impl Iterator<Item = &'a LiveBlock>) -> Self {
+        let blocks: Vec<&LiveBlock> = blocks.collect();
+        let (what, cure) = if group.resolution != 0 {
+            (
+                "downsampled blocks of this stream overlap in time",
+                "keep all but one of them out of compactions with no-compact-mark.json, which \
+                 happens by itself with --compact.enable-vertical-compaction or replica labels"
+                    .to_owned(),
+            )
+        } else {
+            (
+                "blocks of this stream overlap in time",
+                differing_labels(&blocks),
+            )
+        };
+        let start = blocks.iter().map(|b| b.min_time()).min();
+        let end = blocks.iter().map(|b| b.max_time()).max();
+        Self {
+            group: group.key,
+            labels: Arc::new(group.labels.clone()),
+            why: HeldReason::OverlapNotAllowed,
+            what: format!("{} {what}", blocks.len()),
+            cure,
+            blocks: blocks.iter().map(|b| b.id()).collect(),
+            range: (start.unwrap_or(0), end.unwrap_or(0)),
+        }
+    }
+
+    /// One block that its own state keeps out of compactions.
+    pub(super) fn alone(group: &Group, labels: &Arc<Labels>, block: &LiveBlock) -> Option<Self> {
+        let id = block.id();
+        let (why, what, cure) = if let Some(damage) = &block.view.damaged {
+            (
+                HeldReason::Damaged,
+                damage.clone(),
+                "upload the block again from its producer, or mark it for deletion".to_owned(),
+            )
+        } else if let Some(mark) = &block.view.no_compact {
+            (
+                HeldReason::NoCompactMark,
+                format!("{}: {}", mark.reason, mark.details),
+                format!("remove {id}/{NO_COMPACT_MARK} to compact it again"),
+            )
+        } else if block.view.is_parquet_migrated() {
+            (
+                HeldReason::ParquetMigrated,
+                "its samples were migrated to Parquet files".to_owned(),
+                "nothing to do: readers use the Parquet files".to_owned(),
+            )
+        } else if block.view.meta.tsdb.compaction.failed {
+            (
+                HeldReason::CompactionFailed,
+                "prometheus failed to compact it, its windows wait".to_owned(),
+                format!("look into its samples, then set compaction.failed in {id}/meta.json back"),
+            )
+        } else {
+            return None;
+        };
+        Some(Self {
+            group: group.key,
+            labels: Arc::clone(labels),
+            why,
+            what,
+            cure,
+            blocks: vec![id],
+            range: (block.min_time(), block.max_time()),
+        })
+    }
+}
+
+/// What to do about raw blocks that overlap: name the label that tells them
+/// apart, if there is one; they have equal labels when replica labels are
+/// missing altogether.
+fn differing_labels(blocks: &[&LiveBlock]) -> String {
+    let ids: Vec<String> = blocks.iter().skip(1).map(|b| b.id().to_string()).collect();
+    format!(
+        "merge them with --compact.enable-vertical-compaction (or give the label that tells the \
+         replicas apart with --deduplication.replica-label), or leave all but one out: put \
+         {NO_COMPACT_MARK} into the folders of {}",
+        ids.join(", ")
+    )
+}

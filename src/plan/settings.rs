@@ -1,0 +1,109 @@
+//! Everything the planner may depend on besides the bucket and the time.
+
+use std::fmt;
+
+use super::cost::Machine;
+use super::relabel::Selector;
+use super::view::BlockView;
+
+/// Block ranges of `thanos compact`, ms: 1h is only the smallest block size,
+/// nothing is ever merged into 1h.
+pub const RANGES_MS: [i64; 5] = [3_600_000, 7_200_000, 28_800_000, 172_800_000, 1_209_600_000];
+
+/// Age, by its newest object, at which a folder without `meta.json` counts as
+/// given up, ms. Fixed upstream, too.
+pub const PARTIAL_AGE_MS: i64 = 48 * 3600 * 1000;
+
+/// How samples of replicas become one stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Dedup {
+    /// One sample per timestamp; all timestamps stay.
+    #[default]
+    OneToOne,
+    /// One replica at a time, as the querier does it.
+    Penalty,
+}
+
+impl fmt::Display for Dedup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OneToOne => "one-to-one",
+            Self::Penalty => "penalty",
+        })
+    }
+}
+
+/// Settings of a plan.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Minimum age of a block that an ingesting component uploaded, ms.
+    pub consistency_delay_ms: i64,
+    /// Age of a deletion mark at which the block is removed, ms. A marked
+    /// block takes part in nothing once half of it has passed.
+    pub delete_delay_ms: i64,
+    /// External labels that tell replicas apart, ascending.
+    pub replica_labels: Vec<String>,
+    /// Blocks whose times overlap may be merged.
+    pub vertical: bool,
+    /// How their samples become one stream.
+    pub dedup: Dedup,
+    /// Block ranges, ascending, ms; the first is only the smallest size.
+    pub ranges_ms: Vec<i64>,
+    /// Blocks that lie wholly before or behind take part in nothing, ms.
+    pub time_range_ms: (i64, i64),
+    /// Which streams are this process's.
+    pub selector: Selector,
+    /// Largest index a compaction may make, bytes. Blocks are kept out of
+    /// compactions from [`Settings::INDEX_SHARE`] of it on.
+    pub max_index_bytes: u64,
+    /// Straight from the sources into the final block, or step by step.
+    pub one_pass: bool,
+    /// Predicted seconds at which a chain of compactions is cut.
+    pub max_job_seconds: f64,
+    /// A folder whose `meta.json` is no JSON is never removed.
+    pub keep_corrupted: bool,
+    /// What predictions are made for.
+    pub machine: Machine,
+}
+
+impl Settings {
+    /// Share of [`Settings::max_index_bytes`] that the indexes of the sources
+    /// together have to stay below: their sum is the worst case of the result.
+    pub const INDEX_SHARE: f64 = 0.85;
+
+    /// The limit that sums of index sizes are compared with, bytes.
+    pub fn index_limit(&self) -> u64 {
+        (self.max_index_bytes as f64 * Self::INDEX_SHARE) as u64
+    }
+
+    /// Whether the selector gives a block to this process.
+    pub fn selects(&self, block: &BlockView) -> bool {
+        if self.selector.is_empty() {
+            return true;
+        }
+        // Replicas must not end up in different shards.
+        let mut labels = block.meta.thanos.labels.clone();
+        labels.retain(|name, _| !self.replica_labels.contains(name));
+        self.selector.keeps(&labels, block.id())
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            consistency_delay_ms: 30 * 60 * 1000,
+            delete_delay_ms: 48 * 3600 * 1000,
+            replica_labels: Vec::new(),
+            vertical: false,
+            dedup: Dedup::OneToOne,
+            ranges_ms: RANGES_MS.to_vec(),
+            time_range_ms: (i64::MIN, i64::MAX),
+            selector: Selector::default(),
+            max_index_bytes: 64 << 30,
+            one_pass: true,
+            max_job_seconds: 3600.0,
+            keep_corrupted: false,
+            machine: Machine::default(),
+        }
+    }
+}
