@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use ulid::Ulid;
+
 use super::{INDEX, TOMBSTONES, path, segment};
 use crate::error::Result;
 use crate::merge::Source;
@@ -70,6 +72,14 @@ pub async fn open_source(
         max_time: meta.max_time,
         tombstones,
     })
+}
+
+/// Opens the index of a block, `size` bytes as listed.
+///
+/// # Errors
+/// What the bucket fails with.
+pub fn open_index(bucket: &Bucket, block: Ulid, size: u64) -> Result<Box<dyn BlobReader>> {
+    Ok(bucket.open(&path(block, INDEX), size, read_ahead(size, 1))?)
 }
 
 fn open_segment(

@@ -209,7 +209,7 @@ async fn open_sources(bucket: &Bucket, job: &Job) -> Result<(Vec<Source>, Vec<Ul
 }
 
 /// Runs blocking work on a named thread and waits for it without blocking.
-async fn on_a_thread<T: Send + 'static>(
+pub(super) async fn on_a_thread<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

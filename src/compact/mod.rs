@@ -24,6 +24,7 @@
 //!   the same run.
 
 mod check;
+pub mod clusters;
 mod delete;
 pub mod job;
 mod look;

@@ -46,6 +46,17 @@ impl Plan {
             && self.partials.is_empty()
     }
 
+    /// Brings what streams say of future blocks in line with the costs of the
+    /// jobs that make them, once those were measured.
+    pub fn refresh_tiles(&mut self) {
+        for tile in self.streams.iter_mut().flat_map(|s| &mut s.after) {
+            if let Some(job) = tile.job.and_then(|job| self.jobs.get(job)) {
+                tile.bytes = job.cost.bytes;
+                tile.samples = job.cost.samples;
+            }
+        }
+    }
+
     /// True if something that a person should look at is left undone.
     pub fn has_problems(&self) -> bool {
         self.held.iter().any(|h| h.why.is_problem())
@@ -373,6 +384,8 @@ pub struct Tile {
     pub level: u32,
     /// Bytes of index and segments: at least and at most.
     pub bytes: (u64, u64),
+    /// Bytes of its index; 0 for one that a job will make.
+    pub index_bytes: u64,
     /// Samples: at least and at most.
     pub samples: (u64, u64),
     /// Kept out of compactions.

@@ -3,6 +3,9 @@
 // Every test binary compiles all of this and uses a part of it.
 #![allow(dead_code)]
 
+pub mod blocks;
 pub mod conformance;
+pub mod dying;
 pub mod files;
+pub mod runs;
 pub mod s3_server;

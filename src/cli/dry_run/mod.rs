@@ -99,7 +99,7 @@ async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result
     }
     let series = if request.count_series {
         let label = &request.cluster_label;
-        clusters::count_series(bucket, &plan, label, request.fetch_concurrency).await?
+        clusters::count_series(bucket, &plan, label).await?
     } else {
         SeriesByCluster::default()
     };

@@ -1,0 +1,227 @@
+//! Small blocks made of given samples, and the samples that lie in a bucket.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use lithify::block::meta::{File, Labels, Meta};
+use lithify::objstore::Bucket;
+use lithify::tsdb::chunkenc::{
+    DecodeScratch, Decoded, EncodedChunks, Encoding, FloatSamples, SeriesEncoder, decode_chunk,
+};
+use lithify::tsdb::chunks::{ChunkInput, ChunkMeta, ChunkWriter, SegmentReader};
+use lithify::tsdb::index::{Index, IndexWriter, RawSeries};
+use lithify::tsdb::source::{BlobWriter, MemBlob};
+use ulid::Ulid;
+
+/// Labels of a series, by name.
+pub type SeriesLabels = Vec<(String, String)>;
+/// Samples of a series: ms and value.
+pub type Samples = Vec<(i64, f64)>;
+/// What a bucket holds: samples as text by stream, series and time (ms).
+pub type Content = BTreeMap<String, BTreeMap<String, BTreeMap<i64, String>>>;
+
+/// A block to be written.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub id: Ulid,
+    pub labels: Labels,
+    /// ms, end exclusive.
+    pub range: (i64, i64),
+    pub series: BTreeMap<SeriesLabels, Samples>,
+}
+
+/// Labels from pairs.
+pub fn labels(pairs: &[(&str, &str)]) -> Labels {
+    let owned = |(n, v): &(&str, &str)| ((*n).to_owned(), (*v).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl BlobWriter for Shared {
+    fn write(&mut self, data: &[u8]) -> lithify::tsdb::Result<()> {
+        self.0.lock().unwrap().extend_from_slice(data);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> lithify::tsdb::Result<u64> {
+        Ok(self.0.lock().unwrap().len() as u64)
+    }
+}
+
+/// Index and segment of a block.
+fn encode(spec: &Spec) -> (Vec<u8>, Vec<u8>) {
+    let (index, segment) = (
+        Arc::new(Mutex::new(Vec::new())),
+        Arc::new(Mutex::new(Vec::new())),
+    );
+    let out = Arc::clone(&segment);
+    let factory = move |_| Ok(Box::new(Shared(Arc::clone(&out))) as Box<dyn BlobWriter>);
+    let mut chunks = ChunkWriter::new(512 << 20, Box::new(factory));
+    let mut writer = IndexWriter::new(Box::new(Shared(Arc::clone(&index)))).unwrap();
+    let pairs = || spec.series.keys().flatten();
+    let symbols: BTreeSet<&str> = pairs()
+        .flat_map(|(n, v)| [n.as_str(), v.as_str()])
+        .chain([""])
+        .collect();
+    let mut numbers = BTreeMap::new();
+    for symbol in symbols {
+        numbers.insert(symbol, writer.add_symbol(symbol.as_bytes()).unwrap());
+    }
+    let mut writer = writer.into_series().unwrap();
+    for (labels, samples) in &spec.series {
+        let mut encoder = SeriesEncoder::new();
+        let mut encoded = EncodedChunks::default();
+        for &(t, v) in samples {
+            encoder.push_float(t, v, &mut encoded).unwrap();
+        }
+        encoder.finish(&mut encoded).unwrap();
+        chunks.start_series();
+        let mut metas = Vec::new();
+        for (meta, data) in encoded.iter() {
+            let input = ChunkInput::Data {
+                encoding: meta.encoding.as_byte(),
+                data,
+            };
+            metas.push(ChunkMeta {
+                min_time: meta.min_time,
+                max_time: meta.max_time,
+                reference: chunks.append(input).unwrap().into(),
+            });
+        }
+        let pairs: Vec<(u32, u32)> = labels
+            .iter()
+            .map(|(n, v)| (numbers[n.as_str()], numbers[v.as_str()]))
+            .collect();
+        writer.add_series(&pairs, &metas).unwrap();
+    }
+    chunks.finish().unwrap();
+    writer.finish().unwrap();
+    let take = |shared: Arc<Mutex<Vec<u8>>>| std::mem::take(&mut *shared.lock().unwrap());
+    (take(index), take(segment))
+}
+
+/// Writes a block as a sidecar would, `meta.json` last.
+pub async fn write(bucket: &Bucket, spec: &Spec) {
+    let id = spec.id;
+    let (index, segment) = encode(spec);
+    let json = format!(
+        r#"{{"ulid":"{id}","minTime":{},"maxTime":{},"version":1,
+            "compaction":{{"level":1,"sources":["{id}"]}}}}"#,
+        spec.range.0, spec.range.1
+    );
+    let mut meta = Meta::parse(id, json.as_bytes()).unwrap();
+    meta.tsdb.stats.num_series = spec.series.len() as u64;
+    meta.tsdb.stats.num_samples = spec.series.values().map(|s| s.len() as u64).sum();
+    meta.thanos.labels = spec.labels.clone();
+    meta.thanos.source = "sidecar".into();
+    meta.thanos.upload_time = "2020-01-01T00:00:00Z".into();
+    let file = |path: &str, size: usize| File {
+        rel_path: path.into(),
+        size_bytes: size as u64,
+        hash: None,
+    };
+    meta.thanos.files = vec![
+        file("chunks/000001", segment.len()),
+        file("index", index.len()),
+        file("meta.json", 0),
+    ];
+    let put = async |file: &str, body: Vec<u8>| {
+        bucket.put(&format!("{id}/{file}"), body).await.unwrap();
+    };
+    put("chunks/000001", segment).await;
+    put("index", index).await;
+    put("meta.json", meta.to_json().unwrap()).await;
+}
+
+/// Metas of blocks without a deletion mark.
+pub async fn live_metas(bucket: &Bucket) -> Vec<Meta> {
+    let objects = bucket.list("").await.unwrap();
+    let names: BTreeSet<String> = objects.into_iter().map(|o| o.name).collect();
+    let mut live = Vec::new();
+    for name in names.iter().filter(|n| n.ends_with("/meta.json")) {
+        let id = name.trim_end_matches("/meta.json");
+        if names.contains(&format!("{id}/deletion-mark.json")) {
+            continue;
+        }
+        let json = bucket.get(name).await.unwrap().unwrap();
+        live.push(Meta::parse(Ulid::from_string(id).unwrap(), &json).unwrap());
+    }
+    live
+}
+
+/// All samples of live blocks, replica labels left out of the stream's name.
+/// Fails where two live blocks of a stream hold one timestamp.
+pub async fn content(bucket: &Bucket, replica_labels: &[&str]) -> Content {
+    let mut content = Content::new();
+    for meta in live_metas(bucket).await {
+        let mut labels = meta.thanos.labels.clone();
+        labels.retain(|name, _| !replica_labels.contains(&name.as_str()));
+        let stream = content.entry(format!("{labels:?}")).or_default();
+        for (series, samples) in read(bucket, &meta).await {
+            let all = stream.entry(series).or_default();
+            for (t, v) in samples {
+                assert!(all.insert(t, v).is_none(), "two live blocks hold {t}");
+            }
+        }
+    }
+    content
+}
+
+/// Samples of one block by series.
+pub async fn read(bucket: &Bucket, meta: &Meta) -> BTreeMap<String, Vec<(i64, String)>> {
+    let id = meta.id();
+    let get = async |file: &str| bucket.get(&format!("{id}/{file}")).await.unwrap().unwrap();
+    let index = get("index").await;
+    let segment = get("chunks/000001").await;
+    let mut index = Index::open(Box::new(MemBlob::new("index", index))).unwrap();
+    let symbols = index.load_symbols().unwrap();
+    let refs = symbols.refs();
+    let mut stream = index.into_series(refs);
+    let segment = MemBlob::new("chunks/000001", segment);
+    let mut segment = SegmentReader::open(0, Box::new(segment)).unwrap();
+    let mut series = RawSeries::default();
+    let mut out = BTreeMap::new();
+    while stream.next(&mut series).unwrap() {
+        let name: Vec<String> = series
+            .labels
+            .iter()
+            .map(|&(n, v)| format!("{}={}", symbols.display(n), symbols.display(v)))
+            .collect();
+        let mut samples = Vec::new();
+        for chunk in &series.chunks {
+            let record = segment.record(chunk.reference).unwrap();
+            record.verify().unwrap();
+            samples.extend(decode(record.encoding(), record.data()));
+        }
+        assert!(samples.is_sorted_by(|a, b| a.0 < b.0), "{name:?}");
+        out.insert(name.join(","), samples);
+    }
+    out
+}
+
+fn decode(encoding: u8, data: &[u8]) -> Vec<(i64, String)> {
+    let encoding = Encoding::from_byte(encoding).unwrap();
+    let mut floats = FloatSamples::default();
+    let mut scratch = DecodeScratch::default();
+    let mut out = Vec::new();
+    match decode_chunk(encoding, data, &mut floats, &mut scratch).unwrap() {
+        Decoded::Floats { .. } => {
+            let text = |v: f64| format!("{:016x}", v.to_bits());
+            out.extend(floats.iter().map(|(t, v)| (t, text(v))));
+        }
+        Decoded::Histograms(mut iter) => {
+            while let Some(t) = iter.next().unwrap() {
+                let h = iter.current();
+                out.push((t, format!("int {} {:016x}", h.count, h.sum.to_bits())));
+            }
+        }
+        Decoded::FloatHistograms(mut iter) => {
+            while let Some(t) = iter.next().unwrap() {
+                let h = iter.current();
+                out.push((t, format!("float {} {:016x}", h.count, h.sum.to_bits())));
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,59 @@
+//! Runs of the compactor for tests.
+
+use std::sync::Arc;
+
+use lithify::compact::report::RunReport;
+use lithify::compact::{Compactor, Options};
+use lithify::objstore::Bucket;
+use lithify::plan::Settings;
+use lithify::runtime::clock::{Clock, FixedClock};
+use lithify::runtime::pool;
+
+/// Replica labels of the quick-start bucket.
+pub const REPLICA_LABELS: [&str; 2] = ["prometheus_replica", "receive_replica"];
+
+/// Overlaps are merged, replicas told apart by the labels of the quick start.
+pub fn settings() -> Settings {
+    Settings {
+        replica_labels: REPLICA_LABELS.map(str::to_owned).to_vec(),
+        vertical: true,
+        ..Settings::default()
+    }
+}
+
+/// A compactor on a clock of its own; `scratch` must live as long.
+pub fn compactor(
+    bucket: &Bucket,
+    settings: Settings,
+    threads: usize,
+    clock: Arc<dyn Clock>,
+    scratch: &std::path::Path,
+) -> Compactor {
+    Compactor {
+        bucket: bucket.clone(),
+        clock,
+        pool: pool::cpu_pool(threads).unwrap(),
+        options: Options {
+            plan: settings,
+            concurrency: threads,
+            fetch_concurrency: 8,
+            scratch: scratch.to_owned(),
+        },
+    }
+}
+
+/// One run at a fixed time (ms since the epoch); nothing may stay in scratch.
+pub async fn run_at(
+    bucket: &Bucket,
+    settings: Settings,
+    threads: usize,
+    now_ms: i64,
+) -> RunReport {
+    let scratch = tempfile::tempdir().unwrap();
+    let clock = Arc::new(FixedClock::at(now_ms));
+    let compactor = compactor(bucket, settings, threads, clock, scratch.path());
+    let report = compactor.run().await.unwrap();
+    let left = std::fs::read_dir(scratch.path()).unwrap().count();
+    assert_eq!(left, 0, "scratch is empty after a run");
+    report
+}
