@@ -28,6 +28,11 @@ use super::cost;
 /// Name and version of the JSON form.
 pub const SCHEMA: &str = "lithify.plan/1";
 
+/// The JSON schema of [`Forecast`], as it stands in `docs/plan.schema.json`.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Forecast)
+}
+
 /// At least and at most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Range {

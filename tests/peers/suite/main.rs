@@ -11,6 +11,7 @@
     reason = "test code"
 )]
 
+mod beside;
 mod compact;
 mod minio;
 mod peer;
