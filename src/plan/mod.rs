@@ -29,6 +29,7 @@ pub mod filter;
 pub mod group;
 pub mod leveled;
 mod model;
+pub mod relabel;
 pub mod view;
 
 pub use model::{Garbage, Held, Job, JobKind, Plan, RANGES_MS, Reason, Settings};
