@@ -1,10 +1,12 @@
-//! `lithify compact`: the flags of `thanos compact` that this version serves.
+//! `lithify compact`: the flags of `thanos compact`, and a run with them.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::duration::{parse_go, parse_prometheus};
-use super::{Outcome, human};
+use super::flags::{
+    BucketFlags, CompactionFlags, Dedup, Given, RetentionFlags, RunFlags, SelectionFlags,
+    ServiceFlags,
+};
+use super::{Outcome, human, warn};
 use crate::compact::report::RunReport;
 use crate::compact::{Compactor, Options};
 use crate::error::{Error, Kind, Result};
@@ -15,74 +17,91 @@ use crate::runtime::pool;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// File with the bucket configuration, in the format of Thanos.
-    #[arg(long = "objstore.config-file", value_name = "FILE")]
-    config_file: Option<PathBuf>,
-    /// The bucket configuration itself, instead of a file.
-    #[arg(long = "objstore.config", value_name = "YAML")]
-    config: Option<String>,
-    /// Folder for what is being made; may be wiped between runs.
-    #[arg(long = "data-dir", value_name = "DIR", default_value = "./data")]
-    data_dir: PathBuf,
-    /// Minimum age of a block before it is looked at.
-    #[arg(long = "consistency-delay", value_name = "DURATION", default_value = "30m", value_parser = parse_go, allow_hyphen_values = true)]
-    consistency_delay: i64,
-    /// Age of a deletion mark at which the block is removed. A marked block
-    /// takes part in nothing once half of it has passed.
-    #[arg(long = "delete-delay", value_name = "DURATION", default_value = "48h", value_parser = parse_prometheus)]
-    delete_delay: i64,
-    /// External label that tells replicas apart; can be repeated, or a list
-    /// with commas. Blocks that differ only in these are merged.
-    #[arg(
-        long = "deduplication.replica-label",
-        value_name = "LABEL",
-        value_delimiter = ','
-    )]
-    replica_labels: Vec<String>,
-    /// Merge blocks of one stream that overlap in time. On if replica labels
-    /// are given.
-    #[arg(long = "compact.enable-vertical-compaction")]
-    vertical: bool,
-    /// Streams compacted at the same time. Default: one per core.
-    #[arg(long = "compact.concurrency", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    concurrency: Option<u16>,
-    /// Metas and marks fetched at the same time.
-    #[arg(long = "block-meta-fetch-concurrency", value_name = "N", default_value = "32", value_parser = clap::value_parser!(u16).range(1..))]
-    fetch_concurrency: u16,
-    /// How far to compact: 1 is 2h, 2 is 8h, 3 is 2d, 4 is 14d.
-    #[arg(long = "debug.max-compaction-level", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(0..=4), hide = true)]
-    max_level: u8,
-    /// CPU threads, 0 for one per core.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    pub(super) bucket: BucketFlags,
+    #[command(flatten)]
+    pub(super) selection: SelectionFlags,
+    #[command(flatten)]
+    pub(super) compaction: CompactionFlags,
+    #[command(flatten)]
+    pub(super) retention: RetentionFlags,
+    #[command(flatten)]
+    pub(super) run: RunFlags,
+    #[command(flatten)]
+    pub(super) service: ServiceFlags,
 }
 
 impl Args {
+    /// Checks what the values ask for; parsing has checked that they are
+    /// values. Returns warnings about what has no effect.
+    ///
+    /// # Errors
+    /// A flag, by name, that asks for what this version cannot do.
+    pub(super) fn check(&self, given: &Given) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        self.bucket.check(given, &mut warnings)?;
+        self.selection.check()?;
+        self.compaction.check(given, &mut warnings)?;
+        self.retention.check(given, &mut warnings)?;
+        self.service.check(given)?;
+        Ok(warnings)
+    }
+
     fn settings(&self) -> Settings {
-        let mut replica_labels: Vec<String> = self
-            .replica_labels
-            .iter()
-            .filter(|l| !l.is_empty())
-            .cloned()
-            .collect();
-        replica_labels.sort_unstable();
-        replica_labels.dedup();
         Settings {
-            consistency_delay_ms: self.consistency_delay,
-            delete_delay_ms: self.delete_delay,
-            vertical: self.vertical || !replica_labels.is_empty(),
-            replica_labels,
-            ranges_ms: RANGES_MS[..=usize::from(self.max_level)].to_vec(),
+            consistency_delay_ms: self.selection.consistency_delay_ms,
+            delete_delay_ms: self.retention.delete_delay_ms,
+            vertical: self.compaction.is_vertical(),
+            replica_labels: self.compaction.replica_labels(),
+            ranges_ms: RANGES_MS[..=usize::from(self.compaction.max_level)].to_vec(),
+        }
+    }
+
+    /// Refuses flags that are read but that no run looks at yet: ignoring one
+    /// of these would compact what must not be compacted, or not that way.
+    fn refuse_unwired(&self, given: &Given) -> Result<()> {
+        let asked = [
+            ("objstore.config-file", self.bucket.files().count() > 1),
+            ("cluster-label", self.bucket.cluster_label.is_some()),
+            ("min-time", given.has("min-time")),
+            ("max-time", given.has("max-time")),
+            (
+                "selector.relabel-config",
+                !self.selection.selector()?.is_empty(),
+            ),
+            (
+                "deduplication.func",
+                self.compaction.dedup == Dedup::Penalty,
+            ),
+            (
+                "compact.block-max-index-size",
+                given.has("compact.block-max-index-size"),
+            ),
+            ("max-job-time", given.has("max-job-time")),
+            ("dry-run", self.run.dry_run.is_some()),
+            ("dry-run-sample", self.run.dry_run_sample.is_some()),
+            ("detailed-exitcode", self.run.detailed_exitcode),
+        ];
+        match asked.iter().find(|(_, asked)| *asked) {
+            Some((flag, _)) => {
+                let what = format!("--{flag}: this version cannot do that yet");
+                Err(Error::new(Kind::Config, what).with_cure("drop the flag"))
+            }
+            None => Ok(()),
         }
     }
 }
 
-pub(super) async fn run(args: Args) -> Result<Outcome> {
-    let config = BucketConfig::from_flags(args.config.as_deref(), args.config_file.as_deref())?;
+pub(super) async fn run(args: Args, given: &Given) -> Result<Outcome> {
+    warn(&args.check(given)?);
+    args.refuse_unwired(given)?;
+    let config =
+        BucketConfig::from_flags(args.bucket.config.as_deref(), args.bucket.files().next())?;
     let bucket = Bucket::connect(&config).await?;
     bucket.probe().await?;
-    let pool = pool::cpu_pool(args.threads)?;
+    let pool = pool::cpu_pool(args.run.threads)?;
     let concurrency = args
+        .compaction
         .concurrency
         .map_or_else(|| pool.current_num_threads(), usize::from);
     let compactor = Compactor {
@@ -91,8 +110,8 @@ pub(super) async fn run(args: Args) -> Result<Outcome> {
         options: Options {
             plan: args.settings(),
             concurrency,
-            fetch_concurrency: usize::from(args.fetch_concurrency),
-            scratch: args.data_dir.join("compact"),
+            fetch_concurrency: usize::from(args.bucket.meta_fetch_concurrency),
+            scratch: args.bucket.data_dir.join("compact"),
         },
         pool,
     };
