@@ -12,6 +12,7 @@
 )]
 
 mod compact;
+mod flags;
 mod minio;
 mod peer;
 mod query;
