@@ -81,7 +81,11 @@ fn specs(all: &[Drawn], by_replica: bool) -> Vec<Spec> {
                 ("s".to_owned(), s.to_string()),
             ];
             let minutes = (until - from) / 60_000;
-            let own = if by_replica { block.replica as f64 / 10.0 } else { 0.0 };
+            let own = if by_replica {
+                block.replica as f64 / 10.0
+            } else {
+                0.0
+            };
             let samples: Vec<(i64, f64)> = (0..minutes)
                 .filter(|m| !block.missing.contains(&(m % 120)))
                 .map(|m| from + m * 60_000 + block.offset)
@@ -114,7 +118,8 @@ fn naive(specs: &[Spec]) -> Content {
             let name: Vec<String> = name.iter().map(|(n, v)| format!("{n}={v}")).collect();
             let all: &mut BTreeMap<i64, String> = stream.entry(name.join(",")).or_default();
             for (t, v) in samples {
-                all.entry(*t).or_insert_with(|| format!("{:016x}", v.to_bits()));
+                all.entry(*t)
+                    .or_insert_with(|| format!("{:016x}", v.to_bits()));
             }
         }
     }

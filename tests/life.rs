@@ -40,7 +40,11 @@ fn spec(n: u64, from: i64, to: i64, replica: &str) -> Spec {
         ];
         let first = START + from * HOUR;
         let samples = (0..(to - from) * 60).map(|i| {
-            let offset = if replica == "b" && i % 4 != 0 { 30_000 } else { 0 };
+            let offset = if replica == "b" && i % 4 != 0 {
+                30_000
+            } else {
+                0
+            };
             let t = first + i * 60_000 + offset;
             (t, (t / 60_000 % 1000) as f64 + f64::from(s))
         });
@@ -64,7 +68,10 @@ async fn eventful(bucket: &Bucket) {
     let old = spec(3, 400, 402, "a");
     blocks::write(bucket, &old).await;
     let marked_s = (NOW - 60 * HOUR) / 1000;
-    let mark = format!(r#"{{"id":"{}","version":1,"deletion_time":{marked_s}}}"#, old.id);
+    let mark = format!(
+        r#"{{"id":"{}","version":1,"deletion_time":{marked_s}}}"#,
+        old.id
+    );
     let name = format!("{}/deletion-mark.json", old.id);
     bucket.put(&name, mark).await.unwrap();
     let abandoned = spec(4, 500, 502, "a").id;
@@ -172,7 +179,11 @@ async fn killed_after_any_change_the_next_run_converges() {
         let bucket = Bucket::from_store("alive", Arc::clone(&store)).unwrap();
         // Names of the second run must not be those of the first.
         run_at(&bucket, settings(), 1, now + 1).await;
-        assert_eq!(shape(&bucket).await, expected, "killed after {life} changes");
+        assert_eq!(
+            shape(&bucket).await,
+            expected,
+            "killed after {life} changes"
+        );
         let now_there = content(&bucket, &["replica"]).await;
         assert!(now_there == samples, "killed after {life} changes");
         // What the dead run left behind goes once its time has come.
@@ -229,7 +240,10 @@ async fn a_mark_taken_back_in_the_last_moment_saves_the_block() {
     blocks::write(&bucket, &block).await;
     let name = format!("{}/deletion-mark.json", block.id);
     let old = (NOW - 60 * HOUR) / 1000;
-    let mark = format!(r#"{{"id":"{}","version":1,"deletion_time":{old}}}"#, block.id);
+    let mark = format!(
+        r#"{{"id":"{}","version":1,"deletion_time":{old}}}"#,
+        block.id
+    );
     bucket.put(&name, mark.clone()).await.unwrap();
     let report = run_at(&bucket, settings(), 1, NOW).await;
     assert_eq!(report.deleted, [block.id]);
@@ -258,6 +272,9 @@ async fn one_damaged_block_costs_its_windows_only() {
     assert!(report.is_partial());
     let shape = shape(&bucket).await;
     let ranges: Vec<_> = shape.iter().map(|s| (s.0, s.1)).collect();
-    assert!(ranges.contains(&(8, 16)), "the other window goes on: {ranges:?}");
+    assert!(
+        ranges.contains(&(8, 16)),
+        "the other window goes on: {ranges:?}"
+    );
     assert!(ranges.contains(&(2, 4)), "the damaged one waits");
 }

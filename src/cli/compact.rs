@@ -1,115 +1,189 @@
-//! `lithify compact`: the flags of `thanos compact` that this version serves.
+//! `lithify compact`: the flags of `thanos compact`, and a run with them.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
-use super::duration::{parse_go, parse_prometheus};
-use super::{Outcome, human};
+use rayon::ThreadPool;
+
+use super::flags::{
+    BucketFlags, CompactionFlags, DryRun, Given, RetentionFlags, RunFlags, SelectionFlags,
+    ServiceFlags,
+};
+use super::{Outcome, dry_run, human, warn};
 use crate::compact::report::RunReport;
 use crate::compact::{Compactor, Options};
 use crate::error::{Error, Kind, Result};
 use crate::objstore::{Bucket, BucketConfig};
+use crate::plan::cost::Machine;
 use crate::plan::{RANGES_MS, Settings};
-use crate::runtime::clock::SystemClock;
+use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::pool;
+
+/// The label of a cluster that the platform's own streams carry.
+const DEFAULT_CLUSTER_LABEL: &str = "cluster";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// File with the bucket configuration, in the format of Thanos.
-    #[arg(long = "objstore.config-file", value_name = "FILE")]
-    config_file: Option<PathBuf>,
-    /// The bucket configuration itself, instead of a file.
-    #[arg(long = "objstore.config", value_name = "YAML")]
-    config: Option<String>,
-    /// Folder for what is being made; may be wiped between runs.
-    #[arg(long = "data-dir", value_name = "DIR", default_value = "./data")]
-    data_dir: PathBuf,
-    /// Minimum age of a block before it is looked at.
-    #[arg(long = "consistency-delay", value_name = "DURATION", default_value = "30m", value_parser = parse_go, allow_hyphen_values = true)]
-    consistency_delay: i64,
-    /// Age of a deletion mark at which the block is removed. A marked block
-    /// takes part in nothing once half of it has passed.
-    #[arg(long = "delete-delay", value_name = "DURATION", default_value = "48h", value_parser = parse_prometheus)]
-    delete_delay: i64,
-    /// External label that tells replicas apart; can be repeated, or a list
-    /// with commas. Blocks that differ only in these are merged.
-    #[arg(
-        long = "deduplication.replica-label",
-        value_name = "LABEL",
-        value_delimiter = ','
-    )]
-    replica_labels: Vec<String>,
-    /// Merge blocks of one stream that overlap in time. On if replica labels
-    /// are given.
-    #[arg(long = "compact.enable-vertical-compaction")]
-    vertical: bool,
-    /// Streams compacted at the same time. Default: one per core.
-    #[arg(long = "compact.concurrency", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    concurrency: Option<u16>,
-    /// Metas and marks fetched at the same time.
-    #[arg(long = "block-meta-fetch-concurrency", value_name = "N", default_value = "32", value_parser = clap::value_parser!(u16).range(1..))]
-    fetch_concurrency: u16,
-    /// How far to compact: 1 is 2h, 2 is 8h, 3 is 2d, 4 is 14d.
-    #[arg(long = "debug.max-compaction-level", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(0..=4), hide = true)]
-    max_level: u8,
-    /// CPU threads, 0 for one per core.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    pub(super) bucket: BucketFlags,
+    #[command(flatten)]
+    pub(super) selection: SelectionFlags,
+    #[command(flatten)]
+    pub(super) compaction: CompactionFlags,
+    #[command(flatten)]
+    pub(super) retention: RetentionFlags,
+    #[command(flatten)]
+    pub(super) run: RunFlags,
+    #[command(flatten)]
+    pub(super) service: ServiceFlags,
 }
 
 impl Args {
-    fn settings(&self) -> Settings {
-        let mut replica_labels: Vec<String> = self
-            .replica_labels
-            .iter()
-            .filter(|l| !l.is_empty())
-            .cloned()
-            .collect();
-        replica_labels.sort_unstable();
-        replica_labels.dedup();
-        Settings {
-            consistency_delay_ms: self.consistency_delay,
-            delete_delay_ms: self.delete_delay,
-            vertical: self.vertical || !replica_labels.is_empty(),
-            replica_labels,
-            ranges_ms: RANGES_MS[..=usize::from(self.max_level)].to_vec(),
-            ..Settings::default()
+    /// Checks what the values ask for; parsing has checked that they are
+    /// values. Returns warnings about what has no effect.
+    ///
+    /// # Errors
+    /// A flag, by name, that asks for what this version cannot do.
+    pub(super) fn check(&self, given: &Given) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        self.bucket.check(given, &mut warnings)?;
+        self.selection.check()?;
+        self.compaction.check(given, &mut warnings)?;
+        self.retention.check(given, &mut warnings)?;
+        self.service.check(given)?;
+        Ok(warnings)
+    }
+
+    /// What the planner depends on; times relative to `now_ms` (ms since the
+    /// epoch) are settled here, for the whole run.
+    fn settings(&self, threads: usize, now_ms: i64) -> Result<Settings> {
+        let compaction = &self.compaction;
+        Ok(Settings {
+            consistency_delay_ms: self.selection.consistency_delay_ms,
+            delete_delay_ms: self.retention.delete_delay_ms,
+            vertical: compaction.is_vertical(),
+            dedup: compaction.dedup,
+            replica_labels: compaction.replica_labels(),
+            ranges_ms: RANGES_MS[..=usize::from(compaction.max_level)].to_vec(),
+            time_range_ms: (
+                self.selection.min_time.at(now_ms),
+                self.selection.max_time.at(now_ms),
+            ),
+            selector: self.selection.selector()?,
+            max_index_bytes: compaction.max_index_bytes,
+            one_pass: compaction.one_pass,
+            max_job_seconds: compaction.max_job_ms as f64 / 1000.0,
+            keep_corrupted: self.retention.keep_corrupted_blocks,
+            machine: Machine {
+                threads,
+                ..Machine::default()
+            },
+        })
+    }
+
+    /// The buckets that were named, in that order.
+    fn configs(&self) -> Result<Vec<BucketConfig>> {
+        let inline = self.bucket.config.as_deref();
+        let files: Vec<&Path> = self.bucket.files().collect();
+        if files.len() < 2 {
+            return Ok(vec![BucketConfig::from_flags(
+                inline,
+                files.first().copied(),
+            )?]);
+        }
+        files
+            .into_iter()
+            .map(|file| Ok(BucketConfig::from_flags(inline, Some(file))?))
+            .collect()
+    }
+}
+
+pub(super) async fn run(args: Args, given: &Given) -> Result<Outcome> {
+    warn(&args.check(given)?);
+    let mut buckets = Vec::new();
+    for config in args.configs()? {
+        let bucket = Bucket::connect(&config).await?;
+        bucket.probe().await?;
+        buckets.push(bucket);
+    }
+    let pool = pool::cpu_pool(args.run.threads)?;
+    let clock = SystemClock;
+    let settings = args.settings(pool.current_num_threads(), clock.now_ms())?;
+    let outcome = match args.run.dry_run {
+        Some(form) => {
+            let request = args.request(form, &pool, clock.now_ms());
+            dry_run::run(&buckets, &settings, &request).await?
+        }
+        None => compact_all(&args, &buckets, &settings, &pool).await?,
+    };
+    Ok(match outcome {
+        Outcome::PlanProblems | Outcome::PlanPending if !args.run.detailed_exitcode => {
+            Outcome::Done
+        }
+        other => other,
+    })
+}
+
+impl Args {
+    fn request(&self, form: DryRun, pool: &Arc<ThreadPool>, now_ms: i64) -> dry_run::Request {
+        let label = self.bucket.cluster_label.as_deref();
+        dry_run::Request {
+            form,
+            cluster_label: label.unwrap_or(DEFAULT_CLUSTER_LABEL).to_owned(),
+            count_series: label.is_some(),
+            sample: self.run.dry_run_sample,
+            fetch_concurrency: usize::from(self.bucket.meta_fetch_concurrency),
+            pool: Arc::clone(pool),
+            now_ms,
         }
     }
 }
 
-pub(super) async fn run(args: Args) -> Result<Outcome> {
-    let config = BucketConfig::from_flags(args.config.as_deref(), args.config_file.as_deref())?;
-    let bucket = Bucket::connect(&config).await?;
-    bucket.probe().await?;
-    let pool = pool::cpu_pool(args.threads)?;
+/// Works through the buckets, one after the other.
+async fn compact_all(
+    args: &Args,
+    buckets: &[Bucket],
+    settings: &Settings,
+    pool: &Arc<ThreadPool>,
+) -> Result<Outcome> {
     let concurrency = args
+        .compaction
         .concurrency
         .map_or_else(|| pool.current_num_threads(), usize::from);
-    let compactor = Compactor {
-        bucket: bucket.clone(),
-        clock: Arc::new(SystemClock),
-        options: Options {
-            plan: args.settings(),
-            concurrency,
-            fetch_concurrency: usize::from(args.fetch_concurrency),
-            scratch: args.data_dir.join("compact"),
-        },
-        pool,
-    };
-    let report = compactor.run().await?;
-    bucket.settle().await;
-    summary(&report)
+    let mut outcome = Outcome::Done;
+    for bucket in buckets {
+        let compactor = Compactor {
+            bucket: bucket.clone(),
+            clock: Arc::new(SystemClock),
+            options: Options {
+                plan: settings.clone(),
+                concurrency,
+                fetch_concurrency: usize::from(args.bucket.meta_fetch_concurrency),
+                scratch: args.bucket.data_dir.join("compact"),
+            },
+            pool: Arc::clone(pool),
+        };
+        let report = compactor.run().await?;
+        bucket.settle().await;
+        if summary(bucket.name(), &report)? == Outcome::Partial {
+            outcome = Outcome::Partial;
+        }
+    }
+    Ok(outcome)
 }
 
 /// The last line of a run, and its outcome.
-fn summary(report: &RunReport) -> Result<Outcome> {
+fn summary(bucket: &str, report: &RunReport) -> Result<Outcome> {
     let ledger = report.ledger();
     tracing::info!(
+        bucket,
         blocks = report.blocks_seen,
         compactions = report.jobs.len(),
         failed = report.failures.len(),
         garbage = report.garbage.len(),
+        deleted = report.deleted.len(),
+        cleaned = report.cleaned.len(),
+        kept_out = report.no_compact.len(),
         held = report.held.len(),
         left_out = report.problems.len(),
         samples = human::count(ledger.read),
@@ -123,15 +197,16 @@ fn summary(report: &RunReport) -> Result<Outcome> {
             "run done"
         }
     );
-    for held in &report.held {
+    for held in report.held.iter().filter(|h| h.why.is_problem()) {
         let blocks: Vec<String> = held.blocks.iter().map(ToString::to_string).collect();
         tracing::warn!(
-            group = %held.group, what = held.what, blocks = blocks.join(","), cure = held.cure,
-            "stream left alone"
+            group = %held.group, why = held.why.as_str(), what = held.what,
+            blocks = blocks.join(","), cure = held.cure, "blocks left alone"
         );
     }
-    if !report.failures.is_empty() && report.jobs.is_empty() {
-        let what = format!("all {} compactions failed", report.failures.len());
+    let failed = report.failed_compactions();
+    if failed > 0 && report.jobs.is_empty() {
+        let what = format!("all {failed} compactions failed");
         let first = &report.failures[0].error;
         return Err(
             Error::new(Kind::Retry, format!("{what}: {}", first.chain()))

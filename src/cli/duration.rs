@@ -8,6 +8,9 @@
 //! A year is 365 days. Neither allows blanks, and a bare number is an error
 //! except for `0`.
 
+/// Longest duration, ms: Go counts nanoseconds in 63 bits, about 292 years.
+const MAX_MS: i64 = 9_223_372_036_854;
+
 /// Parses the Prometheus dialect, to ms.
 ///
 /// # Errors
@@ -43,6 +46,7 @@ pub fn parse_prometheus(text: &str) -> Result<i64, String> {
         let part = amount.checked_mul(UNITS[at].1);
         total = part
             .and_then(|p| total.checked_add(p))
+            .filter(|&total| total <= MAX_MS)
             .ok_or_else(|| format!("{text:?} is too long a duration"))?;
         rest = after;
     }
@@ -87,8 +91,7 @@ pub fn parse_go(text: &str) -> Result<i64, String> {
         total += amount * factor;
         rest = after;
     }
-    // Go counts nanoseconds in 63 bits: about 292 years.
-    if total > 9_223_372_036_854.0 {
+    if total > MAX_MS as f64 {
         return Err(format!("{text:?} is too long a duration"));
     }
     let ms = total.trunc() as i64;
@@ -129,6 +132,7 @@ mod tests {
             "1M",
             "1h 2m",
             "h",
+            "300y",
             "999999999y",
         ] {
             assert!(parse_prometheus(text).is_err(), "{text}");

@@ -25,7 +25,10 @@ const AT_ONCE: usize = 4;
 /// # Errors
 /// A damaged index, by name; what the bucket fails with.
 pub async fn count_series(bucket: &Bucket, plan: &Plan, label: &str) -> Result<SeriesByCluster> {
-    let streams = plan.streams.iter().filter(|s| !s.labels.contains_key(label));
+    let streams = plan
+        .streams
+        .iter()
+        .filter(|s| !s.labels.contains_key(label));
     let tiles = streams.flat_map(|s| s.before.iter());
     let blocks: Vec<(Ulid, u64)> = tiles
         .filter(|t| !t.damaged)

@@ -45,7 +45,10 @@ impl Known {
 /// # Errors
 /// Names the source and what happened to it.
 pub(super) async fn still_wanted(bucket: &Bucket, job: &Job, known: &Known) -> Result<()> {
-    let looks = job.sources.iter().map(|source| source_unchanged(bucket, source));
+    let looks = job
+        .sources
+        .iter()
+        .map(|source| source_unchanged(bucket, source));
     let found: Vec<Result<()>> = futures::stream::iter(looks)
         .buffered(AT_ONCE)
         .collect()
@@ -73,7 +76,9 @@ async fn source_unchanged(bucket: &Bucket, source: &LiveBlock) -> Result<()> {
 /// Looks for blocks that came since, and that stand for a source.
 async fn nobody_else(bucket: &Bucket, job: &Job, known: &Known) -> Result<()> {
     let folders = bucket.list_dirs("").await?;
-    let new = folders.iter().filter_map(|f| Some(split_path(&format!("{f}/"))?.0));
+    let new = folders
+        .iter()
+        .filter_map(|f| Some(split_path(&format!("{f}/"))?.0));
     let new: Vec<Ulid> = new.filter(|id| !known.has(*id)).collect();
     let looks = new.iter().map(|&id| covered_source(bucket, job, id));
     let found: Vec<Result<Option<Ulid>>> = futures::stream::iter(looks)

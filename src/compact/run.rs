@@ -64,7 +64,8 @@ impl Compactor {
             let mut view = syncer.sync().await?;
             given_up.apply_to(&mut view);
             let mut plan = plan::plan(&view, &self.options.plan, self.clock.now_ms());
-            plan.jobs.retain(|job| !given_up.groups.contains(&job.group));
+            plan.jobs
+                .retain(|job| !given_up.groups.contains(&job.group));
             report.passes += 1;
             if report.passes == 1 {
                 report.blocks_seen = view.blocks.len();

@@ -15,9 +15,7 @@ use crate::block::meta::{MAX_META_BYTES, Meta, MetaError};
 use crate::block::{INDEX, META, path, split_path};
 use crate::error::Result;
 use crate::objstore::{self, Bucket, Object};
-use crate::plan::view::{
-    BlockView, BucketView, ListedFile, PartialView, Problem, ProblemKind,
-};
+use crate::plan::view::{BlockView, BucketView, ListedFile, PartialView, Problem, ProblemKind};
 
 /// What tells two versions of one small object apart.
 type Version = (u64, i64, Option<String>);

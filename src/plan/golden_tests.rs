@@ -126,7 +126,9 @@ impl World {
         for _ in 0..500 {
             let plan = plan(&self.view, &self.settings, NOW);
             check_invariants(&plan);
-            if plan.is_empty() || (plan.jobs.is_empty() && plan.marks.is_empty() && plan.garbage.is_empty()) {
+            if plan.is_empty()
+                || (plan.jobs.is_empty() && plan.marks.is_empty() && plan.garbage.is_empty())
+            {
                 return;
             }
             self.apply(&plan);
@@ -389,7 +391,11 @@ fn ends_as_thanos(one_pass: bool) {
                 .map(|(reason, ids)| (reason.clone(), numbers(ids)))
                 .collect();
             assert_eq!(by_reason, theirs, "{name}");
-            assert_eq!(made_marked, case["made_marked"].as_u64().unwrap_or(0), "{name}");
+            assert_eq!(
+                made_marked,
+                case["made_marked"].as_u64().unwrap_or(0),
+                "{name}"
+            );
             marks += by_reason.len();
         }
         jobs += world.made.len();

@@ -166,7 +166,12 @@ impl fmt::Display for Reason {
 
 /// A length for people: `2h`, `8h`, `2d`, `14d`, `30m`; odd ones in ms.
 pub fn length(ms: i64) -> String {
-    const UNITS: [(i64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    const UNITS: [(i64, &str); 4] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1000, "s"),
+    ];
     let whole = UNITS.iter().find(|(unit, _)| ms > 0 && ms % unit == 0);
     match whole {
         Some((unit, name)) => format!("{}{name}", ms / unit),

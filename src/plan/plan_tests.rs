@@ -362,7 +362,11 @@ fn chains_are_done_at_once_and_cut_where_asked() {
         let jobs = plan.jobs.iter();
         jobs.map(|j| (j.sources.len(), j.steps, j.level)).collect()
     };
-    assert_eq!(levels(&settings(false)), [(24, 7, 3)], "six times 8h, once 2d");
+    assert_eq!(
+        levels(&settings(false)),
+        [(24, 7, 3)],
+        "six times 8h, once 2d"
+    );
     let mut short = settings(false);
     short.max_job_seconds = 0.0;
     assert_eq!(levels(&short), [(4, 1, 2); 6], "no chain is collapsed");

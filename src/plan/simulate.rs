@@ -257,7 +257,11 @@ impl Simulation<'_> {
                 ..Span::default()
             },
             index_bytes: parts().fold(0, |sum, n| sum.saturating_add(n.index_bytes)),
-            level: parts().map(|n| n.level).max().unwrap_or(0).saturating_add(1),
+            level: parts()
+                .map(|n| n.level)
+                .max()
+                .unwrap_or(0)
+                .saturating_add(1),
             leaves,
             made: Some(Made {
                 reason,

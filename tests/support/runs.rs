@@ -43,12 +43,7 @@ pub fn compactor(
 }
 
 /// One run at a fixed time (ms since the epoch); nothing may stay in scratch.
-pub async fn run_at(
-    bucket: &Bucket,
-    settings: Settings,
-    threads: usize,
-    now_ms: i64,
-) -> RunReport {
+pub async fn run_at(bucket: &Bucket, settings: Settings, threads: usize, now_ms: i64) -> RunReport {
     let scratch = tempfile::tempdir().unwrap();
     let clock = Arc::new(FixedClock::at(now_ms));
     let compactor = compactor(bucket, settings, threads, clock, scratch.path());

@@ -11,27 +11,19 @@ mod timeline;
 use std::io::Write;
 use std::sync::Arc;
 
+use super::flags::DryRun;
 use super::{Outcome, human};
+use crate::compact::clusters;
 use crate::compact::sync::Syncer;
-use crate::compact::{clusters, sample};
 use crate::error::{Error, Kind, Result};
 use crate::objstore::Bucket;
 use crate::plan::forecast::{BucketFacts, Forecast, SeriesByCluster, forecast};
 use crate::plan::view::BucketView;
 use crate::plan::{self, Plan, Settings};
 
-/// Form of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Form {
-    /// Timelines and tables in 80 columns.
-    Table,
-    /// One JSON document, see `docs/plan.schema.json`.
-    Json,
-}
-
 /// What to show and how.
 pub(super) struct Request {
-    pub form: Form,
+    pub form: DryRun,
     /// External label that names a cluster.
     pub cluster_label: String,
     /// Count the series of each cluster in the indexes where the label is
@@ -90,13 +82,7 @@ async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result
     let view = Syncer::new(bucket.clone(), request.fetch_concurrency)
         .sync()
         .await?;
-    let mut plan = plan::plan(&view, settings, request.now_ms);
-    if let Some(one_in) = request.sample {
-        for job in &mut plan.jobs {
-            sample::measure(bucket, &request.pool, settings, job, one_in).await?;
-        }
-        plan.refresh_tiles();
-    }
+    let plan = plan::plan(&view, settings, request.now_ms);
     let series = if request.count_series {
         let label = &request.cluster_label;
         clusters::count_series(bucket, &plan, label).await?
@@ -111,14 +97,14 @@ async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result
     })
 }
 
-fn write(forecast: &Forecast, form: Form) -> std::io::Result<()> {
+fn write(forecast: &Forecast, form: DryRun) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     match form {
-        Form::Json => {
+        DryRun::Json => {
             serde_json::to_writer_pretty(&mut out, forecast)?;
             writeln!(out)
         }
-        Form::Table => write!(out, "{}", table::render(forecast)),
+        DryRun::Table => write!(out, "{}", table::render(forecast)),
     }
 }
 

@@ -9,7 +9,8 @@ use super::timeline::draw;
 use super::{bytes, duration, range};
 use crate::cli::human::count;
 use crate::plan::forecast::{
-    BucketForecast, Forecast, HeldForecast, JobForecast, Range, StreamForecast, Totals,
+    BucketForecast, ClusterSource, Forecast, HeldForecast, JobForecast, Range, StreamForecast,
+    Totals,
 };
 use crate::plan::length;
 
@@ -66,9 +67,17 @@ fn one_stream(
     (from, until): (i64, i64),
 ) {
     line!(page, "{}", clip(&title(stream), WIDTH));
-    line!(page, "  now   |{}|", draw(&stream.before, from, until, TIMELINE));
+    line!(
+        page,
+        "  now   |{}|",
+        draw(&stream.before, from, until, TIMELINE)
+    );
     if stream.before != stream.after {
-        line!(page, "  after |{}|", draw(&stream.after, from, until, TIMELINE));
+        line!(
+            page,
+            "  after |{}|",
+            draw(&stream.after, from, until, TIMELINE)
+        );
     }
     let (start, end) = (stamp(from), stamp(until));
     let gap = (TIMELINE + 2).saturating_sub(start.len() + end.len());
@@ -117,12 +126,10 @@ fn job_table(jobs: &[&JobForecast]) -> comfy_table::Table {
     use comfy_table::{CellAlignment, Table, presets};
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["job", "from", "until", "why", "blocks", "in", "out", "time"]);
+    table.set_header([
+        "job", "from", "len", "why", "steps", "blocks", "in", "out", "time",
+    ]);
     for job in jobs {
-        let steps = match job.steps {
-            1 => String::new(),
-            n => format!(" ({n} steps)"),
-        };
         let why = match job.kind.as_str() {
             "vertical" if job.reason != "overlap" => {
                 format!("overlap+{}", job.reason.trim_start_matches("range "))
@@ -131,9 +138,10 @@ fn job_table(jobs: &[&JobForecast]) -> comfy_table::Table {
         };
         table.add_row([
             job.job.to_string(),
-            stamp(job.min_time),
-            stamp(job.max_time),
-            format!("{why}{steps}"),
+            short_stamp(job.min_time),
+            length(job.max_time - job.min_time),
+            why,
+            job.steps.to_string(),
             format!("{}→1", job.sources.len()),
             bytes(job.bytes_in),
             range(job.bytes_out, bytes),
@@ -142,7 +150,7 @@ fn job_table(jobs: &[&JobForecast]) -> comfy_table::Table {
     }
     for (i, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 1));
-        if matches!(i, 0 | 4..=7) {
+        if i == 0 || i > 3 {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -159,7 +167,11 @@ fn removals(page: &mut String, bucket: &BucketForecast) {
             line!(page, "  {}", clip(row, WIDTH - 2));
         }
         if rows.len() > 20 {
-            line!(page, "  … and {} more (--dry-run=json has all)", rows.len() - 20);
+            line!(
+                page,
+                "  … and {} more (--dry-run=json has all)",
+                rows.len() - 20
+            );
         }
         line!(page);
     };
@@ -197,7 +209,11 @@ fn left_alone(page: &mut String, bucket: &BucketForecast) {
     }
     for problem in &bucket.problems {
         // Damaged blocks of a stream stand above, with their stream.
-        if bucket.held.iter().any(|h| h.blocks.contains(&problem.folder)) {
+        if bucket
+            .held
+            .iter()
+            .any(|h| h.blocks.contains(&problem.folder))
+        {
             continue;
         }
         line!(page, "  {}  {}", problem.folder, problem.kind);
@@ -230,7 +246,11 @@ fn left_alone(page: &mut String, bucket: &BucketForecast) {
 }
 
 fn one_held(page: &mut String, held: &HeldForecast) {
-    let mark = if held.problem { "problem" } else { "as intended" };
+    let mark = if held.problem {
+        "problem"
+    } else {
+        "as intended"
+    };
     line!(
         page,
         "  {} .. {}  {} ({mark})",
@@ -253,7 +273,15 @@ fn clusters(page: &mut String, forecast: &Forecast) {
     use comfy_table::{CellAlignment, Table, presets};
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["cluster", "streams", "blocks", "jobs", "bytes now", "bytes after"]);
+    table.set_header([
+        "cluster",
+        "named by",
+        "streams",
+        "blocks",
+        "jobs",
+        "bytes now",
+        "bytes after",
+    ]);
     for cluster in &forecast.clusters {
         let name = match cluster.name.as_str() {
             "" => "(none)",
@@ -261,6 +289,11 @@ fn clusters(page: &mut String, forecast: &Forecast) {
         };
         table.add_row([
             name.to_owned(),
+            match cluster.found_in {
+                ClusterSource::Label => "stream".to_owned(),
+                ClusterSource::Series => "series".to_owned(),
+                ClusterSource::None => String::new(),
+            },
             cluster.streams.to_string(),
             format!("{}→{}", cluster.blocks_before, cluster.blocks_after),
             cluster.jobs.to_string(),
@@ -270,7 +303,7 @@ fn clusters(page: &mut String, forecast: &Forecast) {
     }
     for (i, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
-        if i > 0 {
+        if i > 1 {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -343,7 +376,11 @@ fn verdict(forecast: &Forecast) -> &'static str {
     }
 }
 
-/// `09-01 14:00`, with the year where it is not the usual distance.
+/// `26-09-01 14:00`: the century stands below the timeline.
+fn short_stamp(ms: i64) -> String {
+    stamp(ms).chars().skip(2).collect()
+}
+
 fn stamp(ms: i64) -> String {
     DateTime::from_timestamp_millis(ms).map_or_else(
         || ms.to_string(),
@@ -361,7 +398,10 @@ fn clip(text: &str, width: usize) -> String {
 }
 
 fn indent(text: &str) -> String {
-    let lines: Vec<String> = text.lines().map(|l| format!("  {}", l.trim_end())).collect();
+    let lines: Vec<String> = text
+        .lines()
+        .map(|l| format!("  {}", l.trim_end()))
+        .collect();
     lines.join("\n")
 }
 

@@ -72,6 +72,9 @@ mod tests {
         tiles[2].damaged = true;
         assert_eq!(draw(&tiles, 0, 100, 10), "xx3*11!!  ");
         assert_eq!(draw(&tiles, 0, 0, 3), "   ");
-        assert_eq!(draw(&[tile(i64::MIN, i64::MAX, 2)], i64::MIN, i64::MAX, 2), "22");
+        assert_eq!(
+            draw(&[tile(i64::MIN, i64::MAX, 2)], i64::MIN, i64::MAX, 2),
+            "22"
+        );
     }
 }

@@ -45,9 +45,7 @@ pub fn forecast(buckets: &[BucketFacts<'_>], cluster_label: &str, now_ms: i64) -
         version: env!("CARGO_PKG_VERSION").to_owned(),
         made_at: time(now_ms),
         pending: buckets.iter().any(|b| !b.plan.is_empty()),
-        problems: buckets
-            .iter()
-            .any(|b| b.plan.has_problems() || unusable(b)),
+        problems: buckets.iter().any(|b| b.plan.has_problems() || unusable(b)),
         totals,
         clusters: clusters::roll_up(buckets, cluster_label),
         buckets: each,

@@ -56,7 +56,10 @@ fn shares(
         let all: u64 = counts.values().sum();
         for (name, &count) in counts {
             let share = count as f64 / all.max(1) as f64;
-            by_name.entry(name.clone()).or_default().insert(block, share);
+            by_name
+                .entry(name.clone())
+                .or_default()
+                .insert(block, share);
         }
     }
     if by_name.is_empty() {

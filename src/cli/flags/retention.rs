@@ -1,0 +1,64 @@
+//! Flags about lower resolutions, and about what is deleted when.
+
+use super::{Given, refuse};
+use crate::cli::duration::{parse_go, parse_prometheus};
+use crate::error::Result;
+
+/// Downsampling, retention and deletion.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Downsampling, retention, deletion")]
+pub(crate) struct RetentionFlags {
+    /// How long raw blocks are kept, 0d for ever.
+    #[arg(long = "retention.resolution-raw", value_name = "DURATION", default_value = "0d", value_parser = parse_prometheus)]
+    pub(crate) raw_ms: i64,
+    /// How long blocks of 5 minutes are kept, 0d for ever.
+    #[arg(long = "retention.resolution-5m", value_name = "DURATION", default_value = "0d", value_parser = parse_prometheus)]
+    pub(crate) five_minutes_ms: i64,
+    /// How long blocks of 1 hour are kept, 0d for ever.
+    #[arg(long = "retention.resolution-1h", value_name = "DURATION", default_value = "0d", value_parser = parse_prometheus)]
+    pub(crate) one_hour_ms: i64,
+    /// Make no blocks of lower resolution.
+    #[arg(long = "downsampling.disable")]
+    pub(crate) downsampling_disabled: bool,
+    /// No effect: nothing is downsampled yet.
+    #[arg(long = "downsample.concurrency", value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) downsample_concurrency: u16,
+    /// Age of a deletion mark at which the block is removed. A marked block
+    /// takes part in nothing once half of it has passed.
+    #[arg(long = "delete-delay", value_name = "DURATION", default_value = "48h", value_parser = parse_prometheus)]
+    pub(crate) delete_delay_ms: i64,
+    /// Time between clean-ups of abandoned uploads while resident; 0s for only
+    /// at the end of a run.
+    #[arg(long = "compact.cleanup-interval", value_name = "DURATION", default_value = "5m", value_parser = parse_go)]
+    pub(crate) cleanup_interval_ms: i64,
+    /// Keep blocks whose meta.json cannot be read, however old they are.
+    #[arg(long = "keep-corrupted-blocks")]
+    pub(crate) keep_corrupted_blocks: bool,
+}
+
+impl RetentionFlags {
+    /// What cannot be served, and warnings about what has no effect.
+    pub(crate) fn check(&self, given: &Given, warnings: &mut Vec<String>) -> Result<()> {
+        let kept = [
+            ("retention.resolution-raw", self.raw_ms),
+            ("retention.resolution-5m", self.five_minutes_ms),
+            ("retention.resolution-1h", self.one_hour_ms),
+        ];
+        if let Some((flag, _)) = kept.iter().find(|(_, ms)| *ms != 0) {
+            return Err(refuse(
+                flag,
+                "this version deletes nothing by age",
+                "drop the flag or give 0d; `thanos tools bucket retention` does it between runs",
+            ));
+        }
+        if !self.downsampling_disabled {
+            warnings.push(
+                "this version does not downsample yet; --downsampling.disable acknowledges that"
+                    .to_owned(),
+            );
+        }
+        let idle = [("downsample.concurrency", "nothing is downsampled yet")];
+        given.warn(&idle, warnings);
+        Ok(())
+    }
+}

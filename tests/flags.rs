@@ -1,0 +1,321 @@
+//! Every flag of `thanos compact` v0.42.4: that it is there, its default, what
+//! becomes of a good and of a bad value. `tests/peers/suite/flags.rs` compares
+//! the names and defaults with the real program.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use Verdict::{Idle, Quiet, Refused};
+
+/// What becomes of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Served, or as idle as upstream: nothing is said.
+    Quiet,
+    /// Accepted with a warning that names the flag.
+    Idle,
+    /// Exit code 1, and a message that names the flag.
+    Refused,
+}
+
+/// Exit code of a value that the parser takes for none.
+const NO_VALUE: i32 = 2;
+/// Exit code of a value that the checks refuse.
+const CANNOT: i32 = 1;
+
+/// Name; default; a good value and what becomes of it; a bad value, if any
+/// text is not good, and its exit code.
+type Row = (
+    &'static str,
+    Option<&'static str>,
+    &'static str,
+    Verdict,
+    Option<(&'static str, i32)>,
+);
+
+const OFF: Option<&str> = Some("false");
+const RULES: &str = "=- {action: keep, source_labels: [a]}";
+const SWITCH: Option<(&str, i32)> = Some(("=maybe", NO_VALUE));
+const COUNT: Option<(&str, i32)> = Some(("=0", NO_VALUE));
+const GO: Option<(&str, i32)> = Some(("=5", NO_VALUE));
+const PROM: Option<(&str, i32)> = Some(("=1.5h", NO_VALUE));
+
+#[rustfmt::skip]
+const ROWS: [Row; 51] = [
+    ("auto-gomemlimit.ratio", Some("0.9"), "=0.5", Idle, Some(("=1.1", CANNOT))),
+    ("block-discovery-strategy", Some("concurrent"), "=recursive", Idle, Some(("=quick", CANNOT))),
+    ("block-files-concurrency", Some("1"), "=4", Idle, COUNT),
+    ("block-meta-fetch-concurrency", Some("32"), "=8", Quiet, COUNT),
+    ("block-viewer.global.sync-block-interval", Some("1m"), "=1.5m", Refused, GO),
+    ("block-viewer.global.sync-block-timeout", Some("5m"), "=1d", Refused, GO),
+    ("bucket-web-label", None, "=cluster", Refused, None),
+    ("compact.block-max-index-size", Some("64GB"), "=1GiB512MiB", Quiet, Some(("=64", NO_VALUE))),
+    ("compact.blocks-fetch-concurrency", Some("1"), "=4", Idle, COUNT),
+    ("compact.cleanup-interval", Some("5m"), "=0s", Quiet, GO),
+    ("compact.concurrency", None, "=1", Quiet, COUNT),
+    ("compact.enable-vertical-compaction", OFF, "", Quiet, SWITCH),
+    ("compact.progress-interval", Some("5m"), "=1h30m", Quiet, GO),
+    ("compact.skip-block-with-out-of-order-chunks", OFF, "", Refused, SWITCH),
+    ("consistency-delay", Some("30m"), "=1.5h", Quiet, GO),
+    ("data-dir", Some("./data"), "=/tmp/x", Quiet, None),
+    ("debug.accept-malformed-index", OFF, "", Refused, SWITCH),
+    ("debug.halt-on-error", Some("true"), "=false", Quiet, SWITCH),
+    ("debug.max-compaction-level", Some("4"), "=3", Idle, Some(("=5", NO_VALUE))),
+    ("debug.name", Some(""), "=eu", Idle, None),
+    ("deduplication.func", Some(""), "=", Quiet, Some(("=best", NO_VALUE))),
+    ("deduplication.replica-label", None, "=a,b", Quiet, None),
+    ("delete-delay", Some("48h"), "=1d12h", Quiet, PROM),
+    ("disable-admin-operations", OFF, "", Refused, SWITCH),
+    ("downsample.concurrency", Some("1"), "=2", Idle, COUNT),
+    ("downsampling.disable", OFF, "", Quiet, SWITCH),
+    ("enable-auto-gomemlimit", OFF, "", Idle, SWITCH),
+    ("hash-func", Some(""), "=SHA256", Refused, Some(("=MD5", NO_VALUE))),
+    ("http-address", Some("0.0.0.0:10902"), "=:0", Refused, None),
+    ("http-grace-period", Some("2m"), "=10s", Refused, PROM),
+    ("http.config", Some(""), "=web.yml", Refused, None),
+    ("log.format", Some("logfmt"), "=journald", Refused, Some(("=xml", NO_VALUE))),
+    ("log.level", Some("info"), "=debug", Quiet, Some(("=loud", NO_VALUE))),
+    ("max-time", Some("9999-12-31T23:59:59Z"), "=-2d", Quiet, Some(("=-1.5h", NO_VALUE))),
+    ("min-time", Some("0000-01-01T00:00:00Z"), "=2026-01-31T00:00:00+09:00", Quiet, Some(("=2026-01-31", NO_VALUE))),
+    ("objstore.config", None, "=type: S3", Quiet, None),
+    ("objstore.config-file", None, "=bucket.yml", Quiet, None),
+    ("retention.resolution-1h", Some("0d"), "=1y", Refused, PROM),
+    ("retention.resolution-5m", Some("0d"), "=26w", Refused, PROM),
+    ("retention.resolution-raw", Some("0d"), "=40h", Refused, Some(("=-1h", NO_VALUE))),
+    ("selector.relabel-config", None, RULES, Quiet, Some(("=- {action: labelmap}", CANNOT))),
+    ("selector.relabel-config-file", None, "=", Quiet, Some(("=/no/such/file", CANNOT))),
+    ("tracing.config", None, "=type: JAEGER", Refused, None),
+    ("tracing.config-file", None, "=trace.yml", Refused, None),
+    ("wait", OFF, "", Refused, SWITCH),
+    ("wait-interval", Some("5m"), "=10m", Quiet, GO),
+    ("web.disable", OFF, "", Refused, SWITCH),
+    ("web.disable-cors", OFF, "", Refused, SWITCH),
+    ("web.external-prefix", Some(""), "=/x", Refused, None),
+    ("web.prefix-header", Some(""), "=X-Prefix", Refused, None),
+    ("web.route-prefix", Some(""), "=/x", Refused, None),
+];
+
+/// Flags that Thanos does not have.
+const OURS: [&str; 9] = [
+    "cluster-label",
+    "compact.one-pass",
+    "detailed-exitcode",
+    "dry-run",
+    "dry-run-sample",
+    "keep-corrupted-blocks",
+    "max-job-time",
+    "threads",
+    "help",
+];
+
+/// Flags that upstream's help does not show.
+const HIDDEN: [&str; 7] = [
+    "compact.block-max-index-size",
+    "compact.enable-vertical-compaction",
+    "compact.skip-block-with-out-of-order-chunks",
+    "debug.accept-malformed-index",
+    "debug.halt-on-error",
+    "debug.max-compaction-level",
+    "debug.name",
+];
+
+/// Flags of `lithify compact`, without the `--no-` forms.
+fn args() -> BTreeMap<String, clap::Arg> {
+    let mut command = lithify::cli::command();
+    command.build();
+    let compact = command.find_subcommand("compact").unwrap();
+    let all: BTreeMap<String, clap::Arg> = compact
+        .get_arguments()
+        .filter_map(|arg| Some((arg.get_long()?.to_owned(), arg.clone())))
+        .collect();
+    let is_twin = |name: &str| {
+        name.strip_prefix("no-")
+            .is_some_and(|n| all.contains_key(n))
+    };
+    all.iter()
+        .filter(|(name, _)| !is_twin(name) && *name != "version")
+        .map(|(name, arg)| (name.clone(), arg.clone()))
+        .collect()
+}
+
+/// What a command line with these flags, and otherwise nothing to remark upon,
+/// comes to: warnings, or exit code and message.
+fn check(flags: &[&str]) -> Result<Vec<String>, (i32, String)> {
+    let start = ["lithify", "compact", "--downsampling.disable"];
+    lithify::cli::check(start.iter().chain(flags))
+}
+
+#[test]
+fn clap_finds_nothing_wrong() {
+    lithify::cli::command().debug_assert();
+}
+
+#[test]
+fn there_are_all_flags_and_no_others() {
+    let found: BTreeSet<String> = args().into_keys().collect();
+    let upstream = ROWS.into_iter().map(|row| row.0);
+    let wanted: BTreeSet<String> = upstream.chain(OURS).map(str::to_owned).collect();
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn defaults_and_visibility_are_those_of_upstream() {
+    let args = args();
+    for (name, default, ..) in ROWS {
+        let arg = &args[name];
+        let found = arg.get_default_values().first();
+        let found = found.map(|v| v.to_str().unwrap());
+        assert_eq!(found, default, "--{name}");
+        assert_eq!(arg.is_hide_set(), HIDDEN.contains(&name), "--{name}");
+    }
+}
+
+#[test]
+fn values_get_their_verdict() {
+    for (name, _, good, verdict, bad) in ROWS {
+        let flag = format!("--{name}{good}");
+        let result = check(&[&flag]);
+        let named = format!("--{name}");
+        match (verdict, &result) {
+            (Quiet, Ok(warnings)) => assert!(warnings.is_empty(), "{flag}: {warnings:?}"),
+            (Idle, Ok(warnings)) => {
+                assert!(
+                    warnings.iter().any(|w| w.contains(&named)),
+                    "{flag}: {warnings:?}"
+                );
+            }
+            (Refused, Err((CANNOT, text))) => {
+                assert!(text.contains(&named), "{flag}: {text}");
+                assert!(text.lines().count() > 1, "no cure for {flag}: {text}");
+            }
+            other => panic!("{flag}: {other:?}"),
+        }
+        if let Some((value, code)) = bad {
+            let flag = format!("--{name}{value}");
+            let (found, text) = check(&[&flag]).unwrap_err();
+            assert_eq!(found, code, "{flag}: {text}");
+            assert!(text.contains(&named), "{flag}: {text}");
+        }
+    }
+}
+
+#[test]
+fn booleans_have_all_their_forms() {
+    let args = args();
+    let switches: Vec<&str> = ROWS
+        .into_iter()
+        .filter(|row| matches!(row.1, Some("true" | "false")))
+        .map(|row| row.0)
+        .collect();
+    assert_eq!(switches.len(), 10);
+    for name in switches.into_iter().chain(["compact.one-pass"]) {
+        assert!(args.contains_key(name));
+        for form in ["", "=true", "=false"] {
+            let flag = format!("--{name}{form}");
+            let code = check(&[&flag]).err().map(|e| e.0);
+            assert_ne!(code, Some(NO_VALUE), "{flag}");
+        }
+        let twin = format!("--no-{name}");
+        let code = check(&[&twin]).err().map(|e| e.0);
+        assert_ne!(code, Some(NO_VALUE), "{twin}");
+    }
+}
+
+#[test]
+fn the_last_form_of_a_boolean_counts() {
+    for quiet in [
+        &["--wait", "--no-wait"][..],
+        &["-w", "--wait=false"],
+        &["--no-wait", "--wait=true", "--no-wait"],
+    ] {
+        assert_eq!(check(quiet), Ok(vec![]), "{quiet:?}");
+    }
+    for refused in [&["--no-wait", "-w"][..], &["--wait=false", "--wait"]] {
+        assert_eq!(check(refused).unwrap_err().0, CANNOT, "{refused:?}");
+    }
+}
+
+#[test]
+fn penalty_wants_a_replica_label() {
+    let penalty = "--deduplication.func=penalty";
+    let (code, text) = check(&[penalty]).unwrap_err();
+    assert!(code == CANNOT && text.contains("replica-label"), "{text}");
+    let commas_only = "--deduplication.replica-label=,";
+    assert!(check(&[penalty, commas_only]).is_err());
+    assert_eq!(
+        check(&[penalty, "--deduplication.replica-label=a"]),
+        Ok(vec![])
+    );
+}
+
+#[test]
+fn missing_downsampling_is_said_unless_it_is_switched_off() {
+    let said = |flags: &[&str]| {
+        let argv = ["lithify", "compact"].iter().chain(flags);
+        let warnings = lithify::cli::check(argv).unwrap();
+        warnings.iter().any(|w| w.contains("does not downsample"))
+    };
+    assert!(said(&[]) && said(&["--no-downsampling.disable"]));
+    assert!(!said(&["--downsampling.disable"]));
+}
+
+#[test]
+fn ours_parse() {
+    for good in [
+        "--dry-run",
+        "--dry-run=table",
+        "--dry-run=json",
+        "--dry-run-sample",
+        "--dry-run-sample=100",
+        "--no-compact.one-pass",
+        "--max-job-time=1.5h",
+        "--keep-corrupted-blocks",
+        "--detailed-exitcode",
+        "--cluster-label=cluster",
+        "--threads=2",
+    ] {
+        assert_eq!(check(&[good]), Ok(vec![]), "{good}");
+    }
+    for bad in ["--dry-run=xml", "--dry-run-sample=0", "--max-job-time=1"] {
+        assert_eq!(check(&[bad]).unwrap_err().0, NO_VALUE, "{bad}");
+    }
+    assert_eq!(check(&["--max-job-time=0s"]).unwrap_err().0, CANNOT);
+}
+
+#[test]
+fn flags_of_the_process_may_stand_before_the_command() {
+    let argv = ["lithify", "--tracing.config=x", "compact"];
+    let (code, text) = lithify::cli::check(argv).unwrap_err();
+    assert!(
+        code == CANNOT && text.contains("--tracing.config"),
+        "{text}"
+    );
+    let argv = [
+        "lithify",
+        "--enable-auto-gomemlimit",
+        "compact",
+        "--downsampling.disable",
+    ];
+    assert_eq!(lithify::cli::check(argv).unwrap().len(), 1);
+}
+
+/// The binary says the same as [`check`], for people.
+#[test]
+fn a_refusal_names_the_flag_and_the_way_out() {
+    for (flag, code) in [
+        ("--wait", 1),
+        ("--log.format=journald", 1),
+        ("--wait=maybe", 2),
+    ] {
+        let output = assert_cmd::Command::new(env!("CARGO_BIN_EXE_lithify"))
+            .args(["compact", "--objstore.config=type: FILESYSTEM", flag])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(flag.split('=').next().unwrap()), "{text}");
+        let cured = text.contains("error: ") && text.contains("\ncure: ");
+        assert!(code == 2 || cured, "{text}");
+    }
+}
