@@ -3,6 +3,9 @@
 //!
 //! - `vertical`: a replica pair. The second replica scrapes 6.7 s later, so no
 //!   timestamp is shared: every chunk is decoded, mixed and encoded anew.
+//! - `penalty`: the same pair. The second replica is followed from its first
+//!   sample on: its chunks pass, and of the first one's only the first chunk is
+//!   decoded.
 //! - `horizontal`: the same two blocks one after the other: every chunk passes.
 //!
 //! Criterion prints elements (samples read) per second; 100 Melem/s are 10 ns.
@@ -18,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use lithify::merge::{MergeOptions, Merged, Output, Source, merge};
+use lithify::merge::{Dedup, MergeOptions, Merged, Output, Source, merge};
 use lithify::tsdb::Result;
 use lithify::tsdb::chunkenc::{EncodedChunks, SeriesEncoder};
 use lithify::tsdb::chunks::{ChunkInput, ChunkMeta, ChunkWriter, DEFAULT_SEGMENT_SIZE};
@@ -102,7 +105,7 @@ impl Block {
         }
     }
 
-    fn source(&self, name: &str) -> Source {
+    fn source(&self, name: &str, replica: u32) -> Source {
         let segment = MemBlob::new(format!("{name}/chunks/000001"), self.segment.clone());
         Source {
             name: name.to_owned(),
@@ -110,6 +113,9 @@ impl Block {
             open_segment: Box::new(move |_| Ok(Box::new(segment.clone()))),
             min_time: self.min_time,
             max_time: self.min_time + RANGE,
+            keep: (i64::MIN, i64::MAX),
+            run: 0,
+            replica,
             tombstones: None,
         }
     }
@@ -136,11 +142,10 @@ fn values(random: &mut Random, series: u32) -> Vec<f64> {
         .collect()
 }
 
-fn run(blocks: &[Block], pool: &Arc<ThreadPool>) -> Merged {
-    let sources = blocks
-        .iter()
-        .enumerate()
-        .map(|(i, block)| block.source(&format!("block-{i}")))
+fn run(blocks: &[Block], dedup: Dedup, pool: &Arc<ThreadPool>) -> Merged {
+    let sources = (0..)
+        .zip(blocks)
+        .map(|(i, block)| block.source(&format!("block-{i}"), i))
         .collect();
     let start = blocks.iter().map(|b| b.min_time).min().unwrap_or_default();
     let end = blocks
@@ -151,6 +156,8 @@ fn run(blocks: &[Block], pool: &Arc<ThreadPool>) -> Merged {
     let options = MergeOptions {
         pool: Arc::clone(pool),
         range: (start, end),
+        dedup,
+        one_in: 1,
         segment_bytes: DEFAULT_SEGMENT_SIZE,
     };
     let output = Output {
@@ -164,7 +171,11 @@ fn bench(c: &mut Criterion) {
     let vertical = [Block::new(START, 0), Block::new(START, 6_700)];
     let horizontal = [Block::new(START, 0), Block::new(START + RANGE, 6_700)];
     let samples = u64::from(SERIES) * SAMPLES as u64 * 2;
-    for (name, blocks) in [("vertical", vertical), ("horizontal", horizontal)] {
+    for (name, blocks, dedup) in [
+        ("vertical", &vertical, Dedup::OneToOne),
+        ("penalty", &vertical, Dedup::Penalty),
+        ("horizontal", &horizontal, Dedup::OneToOne),
+    ] {
         let mut group = c.benchmark_group(name);
         group
             .throughput(Throughput::Elements(samples))
@@ -172,11 +183,16 @@ fn bench(c: &mut Criterion) {
         for threads in [1, 2] {
             let pool = ThreadPoolBuilder::new().num_threads(threads).build();
             let pool = Arc::new(pool.expect("pool"));
-            let merged = run(&blocks, &pool);
-            assert_eq!(merged.ledger.written, samples);
-            assert_eq!(merged.ledger.chunks_encoded == 0, name == "horizontal");
+            let merged = run(blocks, dedup, &pool);
+            let ledger = merged.ledger;
+            if dedup == Dedup::Penalty {
+                assert_eq!(ledger.chunks_passed, ledger.chunks_read / 2);
+            } else {
+                assert_eq!(ledger.written, samples);
+                assert_eq!(ledger.chunks_encoded == 0, name == "horizontal");
+            }
             group.bench_function(format!("{threads} threads"), |b| {
-                b.iter(|| run(&blocks, &pool));
+                b.iter(|| run(blocks, dedup, &pool));
             });
         }
         group.finish();

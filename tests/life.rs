@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lithify::objstore::Bucket;
 use lithify::plan::Settings;
-use lithify::runtime::clock::FixedClock;
+use lithify::runtime::clock::{Clock, FixedClock};
 use object_store::memory::InMemory;
 use support::blocks::{self, Spec, content, labels, live_metas};
 use support::dying::DyingStore;
@@ -233,8 +233,55 @@ async fn the_newest_block_of_a_stream_that_ended_is_left_as_upstream_leaves_it()
     assert!(run_at(&bucket, settings(), 2, now + 1).await.is_idle());
 }
 
+/// Somebody who takes a mark back between the look at the bucket and the
+/// deletion: the planner asks for the time in between.
+struct SecondThought {
+    clock: FixedClock,
+    bucket: Bucket,
+    mark: String,
+}
+
+impl Clock for SecondThought {
+    fn now_ms(&self) -> i64 {
+        let (bucket, mark) = (self.bucket.clone(), self.mark.clone());
+        tokio::task::block_in_place(|| {
+            let delete = async move { bucket.delete(&mark).await.unwrap() };
+            tokio::runtime::Handle::current().block_on(delete);
+        });
+        self.clock.now_ms()
+    }
+
+    fn new_ulid(&self) -> Ulid {
+        self.clock.new_ulid()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mark_taken_back_in_the_last_moment_saves_the_block() {
+    let bucket = Bucket::memory().unwrap();
+    let block = spec(1, 0, 2, "a");
+    blocks::write(&bucket, &block).await;
+    let mark = format!("{}/deletion-mark.json", block.id);
+    let old = (NOW - 60 * HOUR) / 1000;
+    let json = format!(
+        r#"{{"id":"{}","version":1,"deletion_time":{old}}}"#,
+        block.id
+    );
+    bucket.put(&mark, json).await.unwrap();
+    let clock = SecondThought {
+        clock: FixedClock::at(NOW),
+        bucket: bucket.clone(),
+        mark,
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let compactor = compactor(&bucket, settings(), 1, Arc::new(clock), scratch.path());
+    let report = compactor.run().await.unwrap();
+    assert!(report.is_idle());
+    assert_eq!(live_metas(&bucket).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marked_block_is_gone_and_an_unmarked_one_stays() {
     let bucket = Bucket::memory().unwrap();
     let block = spec(1, 0, 2, "a");
     blocks::write(&bucket, &block).await;
@@ -252,6 +299,62 @@ async fn a_mark_taken_back_in_the_last_moment_saves_the_block() {
     blocks::write(&bucket, &block).await;
     let report = run_at(&bucket, settings(), 1, NOW).await;
     assert!(report.is_idle(), "without a mark it stays");
+}
+
+/// Another compactor: each time a job draws a name, it uploads what it made of
+/// the same sources.
+struct Rival {
+    clock: FixedClock,
+    bucket: Bucket,
+    meta: std::sync::Mutex<Option<(String, Vec<u8>)>>,
+}
+
+impl Clock for Rival {
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    fn new_ulid(&self) -> Ulid {
+        if let Some((name, json)) = self.meta.lock().unwrap().take() {
+            let bucket = self.bucket.clone();
+            tokio::task::block_in_place(|| {
+                let put = async move { bucket.put(&name, json).await.unwrap() };
+                tokio::runtime::Handle::current().block_on(put);
+            });
+        }
+        self.clock.new_ulid()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_compactor_made_meanwhile_drops_the_job() {
+    let bucket = Bucket::memory().unwrap();
+    for i in 0..5 {
+        blocks::write(&bucket, &spec(1, i * 2, i * 2 + 2, "a")).await;
+    }
+    let mut rival = live_metas(&bucket).await.remove(0);
+    let id = Ulid::from_parts(NOW as u64, 77);
+    rival.tsdb.ulid = id;
+    rival.tsdb.compaction.sources = (0..4).map(|i| spec(1, i * 2, i * 2 + 2, "a").id).collect();
+    rival.thanos.source = "compactor".into();
+    let name = format!("{id}/meta.json");
+    let clock = Rival {
+        clock: FixedClock::at(NOW),
+        bucket: bucket.clone(),
+        meta: Some((name, rival.to_json().unwrap())).into(),
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let compactor = compactor(&bucket, settings(), 1, Arc::new(clock), scratch.path());
+    let report = compactor.run().await.unwrap();
+    assert!(report.jobs.is_empty());
+    let error = report.failures[0].error.chain();
+    let words = format!("was compacted into block {id} by somebody else");
+    assert!(error.contains(&words), "{error}");
+    let folders = bucket.list_dirs("").await.unwrap();
+    assert_eq!(folders.len(), 6, "nothing is left of the dropped job");
+    let marks = bucket.list("").await.unwrap();
+    let marks = marks.iter().filter(|o| o.name.contains("deletion-mark"));
+    assert_eq!(marks.count(), 0, "no source is marked by it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

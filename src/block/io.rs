@@ -37,6 +37,17 @@ pub fn window_bytes(size: u64, sources: usize) -> usize {
         .max(4096)
 }
 
+/// What a block is to the other sources of its merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The samples to take, ms, end exclusive; all others are left out.
+    pub keep: (i64, i64),
+    /// Number of the connected run of overlapping blocks that it belongs to.
+    pub run: u32,
+    /// Which replica it is a block of; `penalty` prefers the lower number.
+    pub replica: u32,
+}
+
 /// Opens a block as a source; `sizes` gives the bytes of its files as listed,
 /// `sources` is how many the merge will have.
 ///
@@ -47,6 +58,7 @@ pub async fn open_source(
     meta: &BlockMeta,
     sizes: impl Fn(&str) -> Option<u64> + Send + Sync + 'static,
     sources: usize,
+    place: Place,
 ) -> Result<Source> {
     let id = meta.ulid;
     let index_size = sizes(INDEX).unwrap_or(0);
@@ -70,6 +82,9 @@ pub async fn open_source(
         }),
         min_time: meta.min_time,
         max_time: meta.max_time,
+        keep: place.keep,
+        run: place.run,
+        replica: place.replica,
         tombstones,
     })
 }

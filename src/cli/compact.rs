@@ -151,6 +151,7 @@ async fn compact_all(
         .concurrency
         .map_or_else(|| pool.current_num_threads(), usize::from);
     let mut outcome = Outcome::Done;
+    let mut failed = None;
     for bucket in buckets {
         let compactor = Compactor {
             bucket: bucket.clone(),
@@ -163,13 +164,21 @@ async fn compact_all(
             },
             pool: Arc::clone(pool),
         };
-        let report = compactor.run().await?;
+        let report = compactor.run().await;
         bucket.settle().await;
-        if summary(bucket.name(), &report)? == Outcome::Partial {
-            outcome = Outcome::Partial;
+        match report.and_then(|report| summary(bucket.name(), &report)) {
+            Ok(Outcome::Partial) => outcome = Outcome::Partial,
+            Ok(_) => {}
+            // The others have nothing to do with it.
+            Err(error) if buckets.len() > 1 => {
+                let (chain, cure) = (error.chain(), error.cure().unwrap_or(""));
+                tracing::error!(bucket = bucket.name(), error = chain, cure, "bucket failed");
+                failed.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
         }
     }
-    Ok(outcome)
+    failed.map_or(Ok(outcome), Err)
 }
 
 /// The last line of a run, and its outcome.

@@ -23,7 +23,7 @@ const AT_ONCE: usize = 4;
 /// Reads the table of postings and the lists of that label, not the series.
 ///
 /// # Errors
-/// A damaged index, by name; what the bucket fails with.
+/// What the bucket fails with. A damaged index is left out with a warning.
 pub async fn count_series(bucket: &Bucket, plan: &Plan, label: &str) -> Result<SeriesByCluster> {
     let streams = plan
         .streams
@@ -45,9 +45,17 @@ pub async fn count_series(bucket: &Bucket, plan: &Plan, label: &str) -> Result<S
                         .with_block(id)
                 })
             });
-            Ok::<_, Error>((id, counts.await?))
+            match counts.await {
+                Ok(counts) => Ok(Some((id, counts))),
+                Err(error) if error.kind() == Kind::Corrupt => {
+                    tracing::warn!(block = %id, error = error.chain(), "series not counted");
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
         })
         .buffer_unordered(AT_ONCE)
+        .try_filter_map(|counted| async move { Ok::<_, Error>(counted) })
         .try_collect()
         .await
 }

@@ -21,13 +21,14 @@ use super::mark;
 use super::report::JobReport;
 use super::result;
 use super::scratch::{ScratchDir, ScratchFile};
+use crate::block::io::{Place, open_source};
 use crate::block::meta::Meta;
 use crate::block::{self, INDEX, META, path, segment};
 use crate::error::{Error, Kind, Result};
 use crate::merge::{self, MergeOptions, Merged, Output, Source};
 use crate::objstore::Bucket;
 use crate::plan::filter::LiveBlock;
-use crate::plan::{Dedup, Job};
+use crate::plan::{self, Dedup, Job};
 use crate::runtime::clock::{Clock, StopWatch};
 use crate::tsdb;
 use crate::tsdb::chunks::DEFAULT_SEGMENT_SIZE;
@@ -174,6 +175,8 @@ async fn merge_on_a_thread(
     let options = MergeOptions {
         pool: Arc::clone(&context.pool),
         range: (job.min_time(), job.max_time()),
+        dedup: context.dedup,
+        one_in: 1,
         segment_bytes: DEFAULT_SEGMENT_SIZE,
     };
     let bucket = context.bucket.clone();
@@ -194,18 +197,30 @@ async fn merge_on_a_thread(
 }
 
 /// Opens the sources in the order of their ranks: by external labels as
-/// uploaded, then min time, then ULID.
-async fn open_sources(bucket: &Bucket, job: &Job) -> Result<(Vec<Source>, Vec<Ulid>)> {
-    let mut ranked: Vec<&LiveBlock> = job.sources.iter().collect();
-    ranked.sort_by_key(|b| (&b.view.meta.thanos.labels, b.min_time(), b.id()));
+/// uploaded, then min time, then ULID. Blocks that were deduplicated already
+/// have fewer labels and come before replicas.
+pub(super) async fn open_sources(bucket: &Bucket, job: &Job) -> Result<(Vec<Source>, Vec<Ulid>)> {
+    let mut ranked: Vec<(&LiveBlock, &plan::Place)> = job.sources.iter().zip(&job.places).collect();
+    ranked.sort_by_key(|(b, _)| (&b.view.meta.thanos.labels, b.min_time(), b.id()));
     let mut sources = Vec::with_capacity(ranked.len());
-    for block in &ranked {
+    let mut replica = 0;
+    let mut before = None;
+    for (block, place) in &ranked {
+        // Blocks with equal labels are of one replica, and stand together.
+        let labels = &block.view.meta.thanos.labels;
+        replica += u32::from(before.is_some_and(|before| before != labels));
+        before = Some(labels);
+        let place = Place {
+            keep: place.keep,
+            run: place.run,
+            replica,
+        };
         let view = block.view.clone();
         let sizes = move |file: &str| view.file_size(file);
         let meta = &block.view.meta.tsdb;
-        sources.push(block::io::open_source(bucket, meta, sizes, ranked.len()).await?);
+        sources.push(open_source(bucket, meta, sizes, ranked.len(), place).await?);
     }
-    Ok((sources, ranked.iter().map(|b| b.id()).collect()))
+    Ok((sources, ranked.iter().map(|(b, _)| b.id()).collect()))
 }
 
 /// Runs blocking work on a named thread and waits for it without blocking.

@@ -32,6 +32,7 @@ mod mark;
 pub mod report;
 mod result;
 pub mod run;
+pub mod sample;
 mod scratch;
 pub mod sync;
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::ledger::Ledger;
+use super::pipeline::Dedup;
 use super::worker::OutChunk;
 use crate::tsdb::Error;
 use crate::tsdb::chunks::{ChunkMeta, ChunkRecord, segment_file_name};
@@ -35,6 +36,9 @@ impl Default for Limits {
 pub(super) struct InputChunk {
     /// Index of the source.
     pub source: u32,
+    /// Run and replica of that source.
+    pub run: u32,
+    pub replica: u32,
     /// What the source's index says of it.
     pub meta: ChunkMeta,
     /// Its bytes, framed as in the segment.
@@ -74,6 +78,8 @@ pub(super) struct Batch {
     pub series: Vec<SeriesEntry>,
     /// Bytes of all pieces.
     pub bytes: usize,
+    /// How samples of several sources become one series.
+    pub dedup: Dedup,
 
     /// Result: chunks of all series.
     pub outputs: Vec<OutChunk>,

@@ -2,69 +2,36 @@
 //! the result's range. Rare, so nothing here is reused between series.
 
 use super::ledger::Ledger;
-use super::overlap::{Piece, check_time};
+use super::overlap::{NewChunks, Piece, check_time};
 use crate::tsdb::chunkenc::{
     DecodeScratch, Decoded, EncodedChunks, Encoding, FloatSamples, SeriesEncoder, decode_chunk,
 };
 use crate::tsdb::tombstones::Interval;
 use crate::tsdb::{Corrupt, Result};
 
-/// Pieces of one series after something was cut out of them.
-#[derive(Default)]
-pub(super) struct CutChunks {
-    chunks: EncodedChunks,
-    /// Which input each of `chunks` was part of, and its rank.
-    from: Vec<(u32, u32)>,
-}
-
-impl CutChunks {
-    /// True while nothing is left of anything.
-    pub fn is_empty(&self) -> bool {
-        self.from.is_empty()
+/// Encodes what `intervals` (ms, inclusive at both ends) leave of a piece.
+pub(super) fn cut(
+    piece: &Piece<'_>,
+    intervals: &[Interval],
+    left: &mut NewChunks,
+    ledger: &mut Ledger,
+) -> Result<()> {
+    ledger.chunks_replaced += 1;
+    let covers = |i: &Interval| i.min_time <= piece.min_time && i.max_time >= piece.max_time;
+    if intervals.iter().any(covers) {
+        ledger.deleted += u64::from(piece.samples);
+        return Ok(());
     }
-
-    /// Encodes what `intervals` (ms, inclusive at both ends) leave of a piece.
-    pub fn add(
-        &mut self,
-        piece: &Piece<'_>,
-        intervals: &[Interval],
-        ledger: &mut Ledger,
-    ) -> Result<()> {
-        ledger.chunks_replaced += 1;
-        let covers = |i: &Interval| i.min_time <= piece.min_time && i.max_time >= piece.max_time;
-        if intervals.iter().any(covers) {
-            ledger.deleted += u64::from(piece.samples);
-            return Ok(());
-        }
-        if piece.encoding == Encoding::Aggr {
-            let what = "downsampled chunk would have to be cut: tombstones and the end of a block \
-                        may only take whole chunks of it";
-            return Err(Corrupt::at(0, what).into());
-        }
-        let kept = encode_rest(piece, intervals, &mut self.chunks, ledger)?;
-        let lost = u64::from(piece.samples).checked_sub(kept);
-        ledger.deleted +=
-            lost.ok_or_else(|| Corrupt::at(0, "chunk holds more samples than its header says"))?;
-        self.from
-            .resize(self.chunks.metas.len(), (piece.input, piece.rank));
-        Ok(())
+    if piece.encoding == Encoding::Aggr {
+        let what = "downsampled chunk would have to be cut: tombstones and the end of a block \
+                    may only take whole chunks of it";
+        return Err(Corrupt::at(0, what).into());
     }
-
-    /// Appends what is left as pieces.
-    pub fn extend<'a>(&'a self, pieces: &mut Vec<Piece<'a>>) {
-        for ((chunk, data), &(input, rank)) in self.chunks.iter().zip(&self.from) {
-            pieces.push(Piece {
-                min_time: chunk.min_time,
-                max_time: chunk.max_time,
-                rank,
-                encoding: chunk.encoding,
-                samples: chunk.samples as u32,
-                data,
-                input,
-                intact: false,
-            });
-        }
-    }
+    let kept = left.append_with(piece, |out| encode_rest(piece, intervals, out, ledger))?;
+    let lost = u64::from(piece.samples).checked_sub(kept);
+    ledger.deleted +=
+        lost.ok_or_else(|| Corrupt::at(0, "chunk holds more samples than its header says"))?;
+    Ok(())
 }
 
 /// Decides sample by sample what is left out.

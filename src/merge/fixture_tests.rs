@@ -25,7 +25,7 @@ fn load(dir: &Path) -> (Block, Value) {
         segments: segments.map(|name| read(&name)).collect(),
         min_time: meta["minTime"].as_i64().unwrap(),
         max_time: meta["maxTime"].as_i64().unwrap(),
-        tombstones: None,
+        ..Block::default()
     };
     (block, meta)
 }
@@ -104,7 +104,7 @@ fn a_replica_pair_merges_like_the_model() {
 }
 
 /// One block per encoding: its name, the block, and the byte that a merge writes.
-fn encodings() -> Vec<(&'static str, Block, u8)> {
+pub(super) fn encodings() -> Vec<(&'static str, Block, u8)> {
     let all = [
         ("1-xor", 1),
         ("2-histogram", 2),

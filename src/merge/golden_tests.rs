@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::test_support::{Chunk, MergedSeries, merge_series, naive};
+use super::series_support::{MergedSeries, merge_series};
+use super::test_support::{Chunk, naive};
 
 struct Golden {
     name: String,
@@ -15,7 +16,7 @@ struct Golden {
     samples: Vec<(i64, Option<String>)>,
 }
 
-fn chunks(list: &Value) -> Vec<Chunk> {
+pub(super) fn chunks(list: &Value) -> Vec<Chunk> {
     let unhex = |text: &str| -> Vec<u8> {
         let byte = |i| u8::from_str_radix(&text[i..i + 2], 16).unwrap();
         (0..text.len()).step_by(2).map(byte).collect()

@@ -18,7 +18,8 @@ pub struct Ledger {
     pub read: u64,
     /// In the chunks of the result, counted as they were encoded or passed on.
     pub written: u64,
-    /// Left out because another source had the same timestamp or chunk.
+    /// Left out because another source had the same timestamp or chunk, or
+    /// because `penalty` followed another replica at that time.
     pub deduplicated: u64,
     /// Left out because a tombstone or the block's range excludes them.
     pub deleted: u64,
@@ -26,7 +27,8 @@ pub struct Ledger {
     pub chunks_read: u64,
     /// Chunks of the sources that went into the result byte for byte.
     pub chunks_passed: u64,
-    /// Chunks of the sources left out as exact copies of another one.
+    /// Chunks of the sources left out whole: exact copies of another one, and
+    /// those of which `penalty` took no sample.
     pub chunks_deduplicated: u64,
     /// Chunks of the sources whose samples, as far as any are left, were
     /// encoded anew.
@@ -47,6 +49,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// A chunk is left out, all its samples being there or not wanted; one that
+    /// is not `intact` has been counted as replaced before.
+    pub(super) fn drop_chunk(&mut self, samples: u32, intact: bool) {
+        self.deduplicated += u64::from(samples);
+        self.chunks_deduplicated += u64::from(intact);
+    }
+
     /// True if no sample, chunk or series was lost or made up.
     pub fn balances(&self) -> bool {
         let chunks = self.chunks_passed + self.chunks_deduplicated + self.chunks_replaced;

@@ -5,6 +5,9 @@
 //!
 //! - **Source**: an input block. Its **rank** settles who wins where two
 //!   sources have different samples at one timestamp: the smaller one does.
+//! - **Replica**: sources that are blocks of one replica of a pair (or more).
+//!   **Run**: sources connected by overlapping times; runs follow each other.
+//!   Both matter to [`Dedup::Penalty`] only, see `penalty.rs`.
 //! - **Piece**: one chunk of one series of one source.
 //! - **Cluster**: pieces of one series connected by overlapping times.
 //! - **Batch**: consecutive series of the result with all their pieces; the
@@ -28,8 +31,8 @@
 //!
 //! - ME-1: the result is a function of the sources and their ranks, not of the
 //!   number of threads or the size of batches.
-//! - ME-2: a piece that overlaps nothing goes into the result byte for byte,
-//!   unless its encoding has start timestamps: store gateways of today cannot
+//! - ME-2: a piece that overlaps nothing, or that `penalty` wants from end to
+//!   end, goes into the result byte for byte, unless its encoding has start timestamps: store gateways of today cannot
 //!   read those, so its samples are written in the encoding without them.
 //! - ME-3: nothing of a piece whose CRC does not fit reaches the result.
 //! - ME-4: samples, chunks and series that were read are accounted for
@@ -42,14 +45,17 @@
 mod batch;
 mod cut;
 mod floats;
+mod fold;
 mod heap;
 mod ledger;
 mod mixed;
 mod overlap;
+mod penalty;
 mod pipeline;
 mod series;
 mod sink;
 mod source;
+mod stream;
 mod symbols;
 mod worker;
 
@@ -64,10 +70,18 @@ mod golden_tests;
 #[cfg(test)]
 mod overlap_tests;
 #[cfg(test)]
+mod penalty_golden_tests;
+#[cfg(test)]
+mod penalty_model_tests;
+#[cfg(test)]
+mod penalty_tests;
+#[cfg(test)]
+mod series_support;
+#[cfg(test)]
 mod test_support;
 
 pub use ledger::Ledger;
-pub use pipeline::{MergeOptions, Merged, merge};
+pub use pipeline::{Dedup, MergeOptions, Merged, merge};
 pub use sink::Output;
 pub use source::Source;
 

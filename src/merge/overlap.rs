@@ -21,6 +21,7 @@
 use super::floats::{self, FloatScratch};
 use super::ledger::Ledger;
 use super::mixed;
+use super::penalty::PenaltyScratch;
 use super::worker::{OutChunk, OutData};
 use crate::tsdb::chunkenc::{DecodeScratch, EncodedChunks, Encoding, Kind, SeriesEncoder};
 use crate::tsdb::chunks::frame_chunk;
@@ -35,6 +36,10 @@ pub(super) struct Piece<'a> {
     pub max_time: i64,
     /// Of its source: on a tie the lower one wins.
     pub rank: u32,
+    /// The connected run of blocks that its source is in.
+    pub run: u32,
+    /// The replica that its source is a block of.
+    pub replica: u32,
     /// How `data` is encoded.
     pub encoding: Encoding,
     /// Samples by its header.
@@ -55,6 +60,7 @@ pub(super) struct Scratch {
     pub(super) histograms: DecodeScratch,
     pub(super) encoder: SeriesEncoder,
     pub(super) chunks: EncodedChunks,
+    pub(super) penalty: PenaltyScratch,
 }
 
 impl Scratch {
@@ -64,6 +70,65 @@ impl Scratch {
         self.floats.reset();
         self.encoder.clear();
         self.chunks.clear();
+    }
+}
+
+/// Chunks that take the place of pieces before the series is merged: what a cut
+/// left, or what several pieces became.
+#[derive(Debug, Default)]
+pub(super) struct NewChunks {
+    chunks: EncodedChunks,
+    /// For each of `chunks` a piece that it has its place, rank and run from.
+    from: Vec<Origin>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    input: u32,
+    rank: u32,
+    run: u32,
+    replica: u32,
+}
+
+impl NewChunks {
+    /// True without any.
+    pub fn is_empty(&self) -> bool {
+        self.from.is_empty()
+    }
+
+    /// Takes chunks that `encode` appends in the place of a piece.
+    pub fn append_with<R>(
+        &mut self,
+        piece: &Piece<'_>,
+        encode: impl FnOnce(&mut EncodedChunks) -> Result<R>,
+    ) -> Result<R> {
+        let result = encode(&mut self.chunks)?;
+        let origin = Origin {
+            input: piece.input,
+            rank: piece.rank,
+            run: piece.run,
+            replica: piece.replica,
+        };
+        self.from.resize(self.chunks.metas.len(), origin);
+        Ok(result)
+    }
+
+    /// Appends them as pieces.
+    pub fn extend<'a>(&'a self, pieces: &mut Vec<Piece<'a>>) {
+        for ((chunk, data), from) in self.chunks.iter().zip(&self.from) {
+            pieces.push(Piece {
+                min_time: chunk.min_time,
+                max_time: chunk.max_time,
+                rank: from.rank,
+                run: from.run,
+                replica: from.replica,
+                encoding: chunk.encoding,
+                samples: chunk.samples as u32,
+                data,
+                input: from.input,
+                intact: false,
+            });
+        }
     }
 }
 
@@ -93,8 +158,17 @@ pub(super) fn merge_series(
     out: &mut SeriesOut<'_>,
 ) -> Result<(), PieceError> {
     pieces.sort_unstable_by_key(|p| (p.min_time, p.max_time, p.rank, p.input));
-    drop_copies(pieces, out.ledger);
-    let mut rest = pieces.as_slice();
+    pieces.dedup_by(|next, kept| drop_copy(next, kept, out.ledger));
+    merge_sorted(pieces, scratch, out)
+}
+
+/// The same for pieces that are sorted and of which no copies are left.
+pub(super) fn merge_sorted(
+    pieces: &[Piece<'_>],
+    scratch: &mut Scratch,
+    out: &mut SeriesOut<'_>,
+) -> Result<(), PieceError> {
+    let mut rest = pieces;
     while let Some(first) = rest.first() {
         let len = cluster_len(rest, first.max_time);
         let (cluster, after) = rest.split_at(len);
@@ -108,23 +182,20 @@ pub(super) fn merge_series(
     Ok(())
 }
 
-/// Removes each piece that equals the one kept before it.
-fn drop_copies(pieces: &mut Vec<Piece<'_>>, ledger: &mut Ledger) {
-    pieces.dedup_by(|next, kept| {
-        let same = next.min_time == kept.min_time
-            && next.max_time == kept.max_time
-            && next.encoding == kept.encoding
-            && next.data == kept.data;
-        if same {
-            ledger.deduplicated += u64::from(next.samples);
-            ledger.chunks_deduplicated += u64::from(next.intact);
-        }
-        same
-    });
+/// Whether a piece equals the one kept before it; counts it if so.
+pub(super) fn drop_copy(next: &Piece<'_>, kept: &Piece<'_>, ledger: &mut Ledger) -> bool {
+    let same = next.min_time == kept.min_time
+        && next.max_time == kept.max_time
+        && next.encoding == kept.encoding
+        && next.data == kept.data;
+    if same {
+        ledger.drop_chunk(next.samples, next.intact);
+    }
+    same
 }
 
 /// How many pieces from the first on are connected.
-fn cluster_len(pieces: &[Piece<'_>], first_end: i64) -> usize {
+pub(super) fn cluster_len(pieces: &[Piece<'_>], first_end: i64) -> usize {
     let mut end = first_end;
     let mut len = 1;
     while let Some(next) = pieces.get(len).filter(|p| p.min_time <= end) {
@@ -134,7 +205,7 @@ fn cluster_len(pieces: &[Piece<'_>], first_end: i64) -> usize {
     len
 }
 
-fn pass(piece: &Piece<'_>, out: &mut SeriesOut<'_>) {
+pub(super) fn pass(piece: &Piece<'_>, out: &mut SeriesOut<'_>) {
     let data = if piece.intact {
         out.ledger.chunks_passed += 1;
         OutData::Input(piece.input)
@@ -161,7 +232,7 @@ impl SeriesOut<'_> {
     }
 
     /// Takes over what was encoded anew.
-    fn take(&mut self, chunks: &EncodedChunks) {
+    pub(super) fn take(&mut self, chunks: &EncodedChunks) {
         for (chunk, data) in chunks.iter() {
             let data = self.frame(chunk.encoding, data);
             self.ledger.written += chunk.samples as u64;
@@ -182,22 +253,31 @@ fn mix(
     scratch: &mut Scratch,
     out: &mut SeriesOut<'_>,
 ) -> Result<(), PieceError> {
+    mix_chunks(cluster, scratch, out.ledger)?;
+    out.take(&scratch.chunks);
+    Ok(())
+}
+
+/// Mixes a cluster into the chunks of `scratch`, and into nothing else.
+pub(super) fn mix_chunks(
+    cluster: &[Piece<'_>],
+    scratch: &mut Scratch,
+    ledger: &mut Ledger,
+) -> Result<(), PieceError> {
     refuse_aggregates(cluster)?;
-    out.ledger.chunks_replaced += cluster.iter().filter(|p| p.intact).count() as u64;
+    ledger.chunks_replaced += cluster.iter().filter(|p| p.intact).count() as u64;
     scratch.chunks.clear();
     let is_float = |p: &Piece<'_>| p.encoding.kind() == Some(Kind::Float);
     if cluster.iter().all(is_float) {
-        floats::sweep(cluster, scratch, out.ledger)?;
+        floats::sweep(cluster, scratch, ledger)?;
     } else {
-        mixed::sweep(cluster, scratch, out.ledger)?;
+        mixed::sweep(cluster, scratch, ledger)?;
     }
     let finished = scratch.encoder.finish(&mut scratch.chunks);
     finished.map_err(|error| PieceError {
         input: cluster[0].input,
         error,
-    })?;
-    out.take(&scratch.chunks);
-    Ok(())
+    })
 }
 
 /// Aggregates of different windows cannot be taken apart again, so only exact

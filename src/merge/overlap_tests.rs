@@ -3,15 +3,14 @@
 use proptest::prelude::*;
 
 use super::overlap::Scratch;
-use super::test_support::{
-    Chunk, MergedSeries, encode, float_chunk, merge_series, merge_series_with, naive, text,
-};
+use super::series_support::{MergedSeries, merge_series, merge_series_with};
+use super::test_support::{Chunk, encode, float_chunk, naive, text};
 use crate::tsdb::chunkenc::{
     CounterReset, Encoding, FloatHistogram, Histogram, HistogramIter, STALE_NAN, Span, encode_aggr,
 };
 
 /// Samples every `step` ms from `start`, all of one value.
-fn constant(start: i64, step: i64, count: i64, v: f64) -> Chunk {
+pub(super) fn constant(start: i64, step: i64, count: i64, v: f64) -> Chunk {
     let samples: Vec<(i64, f64)> = (0..count).map(|i| (start + i * step, v)).collect();
     float_chunk(&samples)
 }
@@ -176,7 +175,7 @@ proptest! {
 }
 
 /// A histogram that grows with `n`; `shift` changes its layout.
-fn histogram(n: u64, shift: i32, hint: CounterReset) -> Histogram {
+pub(super) fn histogram(n: u64, shift: i32, hint: CounterReset) -> Histogram {
     Histogram {
         counter_reset: hint,
         schema: 1,
@@ -193,7 +192,7 @@ fn histogram(n: u64, shift: i32, hint: CounterReset) -> Histogram {
     }
 }
 
-fn float_histogram(n: u64, shift: i32, hint: CounterReset) -> FloatHistogram {
+pub(super) fn float_histogram(n: u64, shift: i32, hint: CounterReset) -> FloatHistogram {
     let h = histogram(n, shift, hint);
     FloatHistogram {
         counter_reset: h.counter_reset,
@@ -373,7 +372,7 @@ fn long_clusters_are_cut_every_120_samples() {
     assert_eq!(merged.ledger.deduplicated, 0);
 }
 
-fn aggregate(start: i64, v: f64) -> Chunk {
+pub(super) fn aggregate(start: i64, v: f64) -> Chunk {
     let column = constant(start, 300, 4, v);
     let mut data = Vec::new();
     encode_aggr(

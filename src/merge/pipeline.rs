@@ -11,6 +11,7 @@
 //! own that its worker fills; so whatever order the workers finish in, the sink
 //! sees the batches as they were made. Its bound is the back-pressure.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +22,7 @@ use super::MergeError;
 use super::batch::{Batch, Limits};
 use super::ledger::Ledger;
 use super::overlap::PieceError;
-use super::series::{SeriesMerge, SeriesSource, SourceError};
+use super::series::{Place, SeriesMerge, SeriesSource, SourceError};
 use super::sink::{Output, Sink};
 use super::source::{Segments, Source};
 use super::symbols;
@@ -30,12 +31,37 @@ use crate::tsdb::Error;
 use crate::tsdb::index::Index;
 use crate::tsdb::meta::BlockStats;
 
+/// How samples of several sources become one series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Dedup {
+    /// Every timestamp of every source once; ties to the lower rank.
+    #[default]
+    OneToOne,
+    /// One replica at a time, as a Thanos querier follows them: another one
+    /// only where the one followed has a gap of more than about two scrapes.
+    Penalty,
+}
+
+impl fmt::Display for Dedup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OneToOne => "one-to-one",
+            Self::Penalty => "penalty",
+        })
+    }
+}
+
 /// What a merge needs to know besides its sources.
 pub struct MergeOptions {
     /// The cores. The merge must not be called on one of its threads.
     pub pool: Arc<ThreadPool>,
     /// Range of the result, ms, end exclusive.
     pub range: (i64, i64),
+    /// How samples of several sources become one series.
+    pub dedup: Dedup,
+    /// Only one in so many series is looked at, to measure what a merge would
+    /// make; 1 for a merge.
+    pub one_in: u32,
     /// Segments of the result end before this many bytes.
     pub segment_bytes: u32,
 }
@@ -47,8 +73,12 @@ pub struct Merged {
     pub stats: BlockStats,
     /// The books; they balance, or the merge would have failed.
     pub ledger: Ledger,
+    /// Series of all sources, those included that were not looked at.
+    pub series_seen: u64,
     /// Bytes of the index.
     pub index_bytes: u64,
+    /// Bytes of its symbol table.
+    pub symbol_bytes: u64,
     /// Bytes of each segment.
     pub segment_bytes: Vec<u64>,
     /// Largest series entry as Thanos measures it, bytes.
@@ -111,7 +141,13 @@ pub(super) fn merge_with(
         indexes.push(index);
         names.push(source.name);
         let range = (source.min_time, source.max_time);
-        rest.push((source.open_segment, range, source.tombstones));
+        let place = Place {
+            keep: source.keep,
+            run: source.run,
+            replica: source.replica,
+        };
+        let segments = Segments::new(source.open_segment);
+        rest.push((segments, range, source.tombstones, place));
     }
     let merged = symbols::merge(indexes)?;
     let mut sink = Sink::new(merged.table, options.segment_bytes, output)?;
@@ -119,20 +155,21 @@ pub(super) fn merge_with(
         .sources
         .into_iter()
         .zip(rest)
-        .map(|(mapped, (open, range, tombstones))| {
+        .map(|(mapped, (segments, range, tombstones, place))| {
             let stream = mapped.index.into_series(mapped.refs);
-            SeriesSource::new(stream, mapped.map, Segments::new(open), range, tombstones)
+            SeriesSource::new(stream, mapped.map, segments, range, tombstones, place)
         })
         .collect();
-    SeriesMerge::new(streams, options.range)
+    let series_seen = SeriesMerge::new(streams, options.range)
         .map_err(Failure::Source)
-        .and_then(|series| run(series, &options.pool, &mut sink, tuning))
+        .and_then(|series| run(series.one_in(options.one_in), options, &mut sink, tuning))
         .map_err(|failure| failure.explain(&names, &mut sink))?;
-    finish(sink)
+    finish(sink, series_seen)
 }
 
-fn finish(sink: Sink) -> Result<Merged, MergeError> {
-    let merged = sink.finish()?;
+fn finish(sink: Sink, series_seen: u64) -> Result<Merged, MergeError> {
+    let mut merged = sink.finish()?;
+    merged.series_seen = series_seen;
     if !merged.ledger.balances() {
         let what = format!("samples do not add up: {:?}", merged.ledger);
         return Err(Error::Misuse(what).into());
@@ -189,20 +226,23 @@ impl Failure {
 /// A place for a finished batch.
 type Slot = Receiver<Result<Batch, Failure>>;
 
-/// Runs the stages until the sources end or something fails.
+/// Runs the stages until the sources end or something fails. Returns how many
+/// series there were.
 fn run(
     mut series: SeriesMerge,
-    pool: &ThreadPool,
+    options: &MergeOptions,
     sink: &mut Sink,
     tuning: Tuning,
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
     // One batch in work per core, and as many again read or waiting.
-    let (slots, filled) = sync_channel::<Slot>(2 * pool.current_num_threads());
+    let (slots, filled) = sync_channel::<Slot>(2 * options.pool.current_num_threads());
     let idle = Idle::default();
-    std::thread::scope(|scope| {
+    let ended: Result<(), Failure> = std::thread::scope(|scope| {
         let producer = std::thread::Builder::new()
             .name("merge-series".to_owned())
-            .spawn_scoped(scope, || produce(&mut series, pool, slots, &idle, tuning))
+            .spawn_scoped(scope, || {
+                produce(&mut series, options, slots, &idle, tuning)
+            })
             .map_err(|e| Failure::Other(Error::Misuse(format!("cannot start a thread: {e}"))))?;
         let consumed = consume(filled, sink, &idle);
         let produced = producer
@@ -211,7 +251,8 @@ fn run(
         // Of two errors the consumer's is the earlier one in series order: it lies
         // in a batch that was handed on before the producer failed.
         consumed.and(produced)
-    })
+    });
+    ended.map(|()| series.seen())
 }
 
 /// Reads series into batches and hands them to the cores.
@@ -221,13 +262,14 @@ fn run(
 )]
 fn produce(
     series: &mut SeriesMerge,
-    pool: &ThreadPool,
+    options: &MergeOptions,
     slots: SyncSender<Slot>,
     idle: &Idle,
     tuning: Tuning,
 ) -> Result<(), Failure> {
     loop {
         let mut batch = idle.take();
+        batch.dedup = options.dedup;
         series
             .fill(&mut batch, tuning.limits)
             .map_err(Failure::Source)?;
@@ -239,7 +281,7 @@ fn produce(
             // The consumer gave up, and has the reason.
             return Ok(());
         }
-        pool.spawn(move || {
+        options.pool.spawn(move || {
             // Nobody waits for it once the consumer gave up.
             let _ = done.send(work_on(batch, tuning.work));
         });

@@ -11,6 +11,15 @@ use crate::tsdb::index::{LabelPair, RawSeries, SeriesStream};
 use crate::tsdb::tombstones::{Interval, Tombstones};
 use crate::tsdb::{self, Result};
 
+/// What a source is to the others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// Samples to take, ms, end exclusive.
+    pub keep: (i64, i64),
+    pub run: u32,
+    pub replica: u32,
+}
+
 /// A source standing on one of its series.
 pub(super) struct SeriesSource {
     pub stream: SeriesStream,
@@ -19,6 +28,8 @@ pub(super) struct SeriesSource {
     pub min_time: i64,
     pub max_time: i64,
     pub tombstones: Option<Tombstones>,
+    /// Samples to take, run and replica.
+    place: Place,
     /// The current series, labels as symbols of the result.
     current: RawSeries,
 }
@@ -30,6 +41,7 @@ impl SeriesSource {
         segments: Segments,
         (min_time, max_time): (i64, i64),
         tombstones: Option<Tombstones>,
+        place: Place,
     ) -> Self {
         Self {
             stream,
@@ -38,6 +50,7 @@ impl SeriesSource {
             min_time,
             max_time,
             tombstones,
+            place,
             current: RawSeries::default(),
         }
     }
@@ -79,17 +92,24 @@ pub(super) struct SourceError {
 pub(super) struct SeriesMerge {
     sources: Vec<SeriesSource>,
     heap: IndexHeap,
-    /// Range of the result, ms, end exclusive: nothing else gets in.
-    range: (i64, i64),
+    /// One in so many series is looked at.
+    one_in: u64,
+    /// Series so far, those included that were not looked at.
+    seen: u64,
 }
 
 impl SeriesMerge {
-    /// Puts every source on its first series.
-    pub fn new(sources: Vec<SeriesSource>, range: (i64, i64)) -> Result<Self, SourceError> {
+    /// Puts every source on its first series. Nothing outside of `range` (ms,
+    /// end exclusive) gets in.
+    pub fn new(mut sources: Vec<SeriesSource>, range: (i64, i64)) -> Result<Self, SourceError> {
+        for source in &mut sources {
+            source.place.keep = intersection(source.place.keep, range);
+        }
         let mut merge = Self {
             sources,
             heap: IndexHeap::default(),
-            range,
+            one_in: 1,
+            seen: 0,
         };
         for i in 0..merge.sources.len() {
             let found = merge.sources[i].advance();
@@ -98,6 +118,17 @@ impl SeriesMerge {
             }
         }
         Ok(merge)
+    }
+
+    /// Looks at one in so many series only.
+    pub fn one_in(mut self, one_in: u32) -> Self {
+        self.one_in = u64::from(one_in.max(1));
+        self
+    }
+
+    /// Series so far, each once however many sources have it.
+    pub fn seen(&self) -> u64 {
+        self.seen
     }
 
     fn blame(&mut self, source: usize, error: tsdb::Error) -> SourceError {
@@ -119,6 +150,12 @@ impl SeriesMerge {
             let inputs_start = batch.inputs.len();
             let labels = &self.sources[first as usize].current.labels;
             batch.labels.extend_from_slice(labels);
+            self.seen += 1;
+            if !(self.seen - 1).is_multiple_of(self.one_in) {
+                self.skip(&batch.labels[labels_start..])?;
+                batch.labels.truncate(labels_start);
+                continue;
+            }
             while let Some(top) = self.heap.top() {
                 let i = top as usize;
                 if self.sources[i].current.labels != batch.labels[labels_start..] {
@@ -147,15 +184,35 @@ impl SeriesMerge {
             batch.bytes += record.framed().len();
             batch.inputs.push(InputChunk {
                 source: i as u32,
+                run: source.place.run,
+                replica: source.place.replica,
                 meta: *chunk,
                 record,
-                cut: cut(chunk, self.range, deleted),
+                cut: cut(chunk, source.place.keep, deleted),
             });
         }
-        if source.advance()? {
+        self.step(i)
+    }
+
+    /// Moves source `i`, which is the top, to its next series.
+    fn step(&mut self, i: usize) -> Result<()> {
+        if self.sources[i].advance()? {
             self.heap.sink_top(before(&self.sources));
         } else {
             self.heap.drop_top(before(&self.sources));
+        }
+        Ok(())
+    }
+
+    /// Moves every source that stands on these labels, without a look at their
+    /// chunks.
+    fn skip(&mut self, labels: &[LabelPair]) -> Result<(), SourceError> {
+        while let Some(top) = self.heap.top() {
+            let i = top as usize;
+            if self.sources[i].current.labels != labels {
+                break;
+            }
+            self.step(i).map_err(|error| self.blame(i, error))?;
         }
         Ok(())
     }
@@ -167,6 +224,17 @@ fn before(sources: &[SeriesSource]) -> impl Fn(u32, u32) -> bool {
     |a, b| {
         let labels = |i: u32| &sources[i as usize].current.labels;
         (labels(a), a) < (labels(b), b)
+    }
+}
+
+/// What two ranges (ms, end exclusive) share. Nothing is an empty range at the
+/// very start, of which [`cut`] makes one interval that covers any chunk.
+fn intersection(a: (i64, i64), b: (i64, i64)) -> (i64, i64) {
+    let (start, end) = (a.0.max(b.0), a.1.min(b.1));
+    if start < end {
+        (start, end)
+    } else {
+        (i64::MIN, i64::MIN)
     }
 }
 

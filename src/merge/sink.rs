@@ -108,6 +108,7 @@ impl Sink {
 
     /// Ends the segments, then the index.
     pub fn finish(mut self) -> Result<Merged> {
+        let symbol_bytes = self.symbols.totals().bytes();
         let segments = self.chunks.finish()?;
         let index = self.index.finish_with(&mut self.symbols)?;
         if index.series != self.stats.num_series {
@@ -118,7 +119,9 @@ impl Sink {
         Ok(Merged {
             stats: self.stats,
             ledger: self.ledger,
+            series_seen: 0,
             index_bytes: index.size,
+            symbol_bytes,
             segment_bytes: segments.iter().map(|s| s.size).collect(),
             series_max_size: index.sizes.series_max_size,
             chunk_max_size: index.sizes.chunk_max_size,

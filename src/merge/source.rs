@@ -21,6 +21,14 @@ pub struct Source {
     pub min_time: i64,
     /// End of its range, ms, exclusive.
     pub max_time: i64,
+    /// The samples to take, ms, end exclusive; all others are left out.
+    pub keep: (i64, i64),
+    /// Number of the connected run of overlapping blocks that it belongs to.
+    /// [`super::Dedup::Penalty`] begins afresh in each.
+    pub run: u32,
+    /// Which replica it is a block of: equal numbers are blocks of one replica,
+    /// and [`super::Dedup::Penalty`] prefers the lower one.
+    pub replica: u32,
     /// Deleted ranges, if it has any.
     pub tombstones: Option<Tombstones>,
 }

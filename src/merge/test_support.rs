@@ -7,10 +7,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::ledger::Ledger;
-use super::overlap::{self, Piece, PieceError, Scratch, SeriesOut};
-use super::worker::OutData;
-use super::{MergeError, MergeOptions, Merged, Output, Source, pipeline};
+use super::{Dedup, MergeError, MergeOptions, Merged, Output, Source, pipeline};
 use crate::tsdb::chunkenc::{
     CounterReset, DecodeScratch, Decoded, EncodedChunks, Encoding, FloatHistogram, FloatSamples,
     SeriesEncoder, Span, decode_chunk, num_samples,
@@ -163,85 +160,6 @@ pub(super) fn naive(sources: &[Vec<Chunk>]) -> Vec<(i64, String)> {
     samples.into_iter().collect()
 }
 
-/// What [`overlap::merge_series`] made of one series.
-#[derive(Debug)]
-pub(super) struct MergedSeries {
-    pub chunks: Vec<Chunk>,
-    /// For each chunk the source chunk that it is a copy of, counted over all
-    /// sources.
-    pub copies: Vec<Option<usize>>,
-    pub ledger: Ledger,
-}
-
-impl MergedSeries {
-    pub fn samples(&self) -> Vec<(i64, String)> {
-        let decoded = self.chunks.iter().flat_map(Chunk::decode);
-        decoded.map(|(t, v, _)| (t, v)).collect()
-    }
-}
-
-/// Merges one series; the place of a source is its rank.
-pub(super) fn merge_series(sources: &[Vec<Chunk>]) -> Result<MergedSeries, PieceError> {
-    merge_series_with(sources, &mut Scratch::default())
-}
-
-pub(super) fn merge_series_with(
-    sources: &[Vec<Chunk>],
-    scratch: &mut Scratch,
-) -> Result<MergedSeries, PieceError> {
-    let mut ledger = Ledger::default();
-    let mut pieces = Vec::new();
-    let mut inputs = Vec::new();
-    for (rank, chunks) in (0..).zip(sources) {
-        for chunk in chunks {
-            ledger.read += chunk.samples();
-            ledger.chunks_read += 1;
-            pieces.push(Piece {
-                min_time: chunk.min_time,
-                max_time: chunk.max_time,
-                rank,
-                encoding: chunk.known(),
-                samples: chunk.samples() as u32,
-                data: &chunk.data,
-                input: inputs.len() as u32,
-                intact: true,
-            });
-            inputs.push(chunk.clone());
-        }
-    }
-    let (mut out, mut framed) = (Vec::new(), Vec::new());
-    let mut to = SeriesOut {
-        chunks: &mut out,
-        framed: &mut framed,
-        ledger: &mut ledger,
-    };
-    overlap::merge_series(&mut pieces, scratch, &mut to)?;
-    let mut merged = MergedSeries {
-        chunks: Vec::new(),
-        copies: Vec::new(),
-        ledger,
-    };
-    for chunk in out {
-        let (data, copy) = match chunk.data {
-            OutData::Input(i) => (inputs[i as usize].data.clone(), Some(i as usize)),
-            OutData::Framed(start, end) => {
-                // Length uvarint, encoding, data, CRC; the frame is tested elsewhere.
-                let framed = &framed[start..end];
-                let prefix = framed.iter().take_while(|b| **b >= 0x80).count() + 2;
-                (framed[prefix..framed.len() - 4].to_vec(), None)
-            }
-        };
-        merged.copies.push(copy);
-        merged.chunks.push(Chunk {
-            encoding: chunk.encoding.as_byte(),
-            min_time: chunk.min_time,
-            max_time: chunk.max_time,
-            data,
-        });
-    }
-    Ok(merged)
-}
-
 /// Labels of a series, by name.
 pub(super) type Labels = BTreeMap<String, String>;
 /// Series of a block.
@@ -261,6 +179,10 @@ pub(super) struct Block {
     pub min_time: i64,
     pub max_time: i64,
     pub tombstones: Option<Tombstones>,
+    /// Of the source; all times without.
+    pub keep: Option<(i64, i64)>,
+    pub run: u32,
+    pub replica: u32,
 }
 
 impl Block {
@@ -313,7 +235,7 @@ impl Block {
             segments: segments.bytes(),
             min_time: range.0,
             max_time: range.1,
-            tombstones: None,
+            ..Self::default()
         }
     }
 
@@ -333,6 +255,9 @@ impl Block {
             }),
             min_time: self.min_time,
             max_time: self.max_time,
+            keep: self.keep.unwrap_or((i64::MIN, i64::MAX)),
+            run: self.run,
+            replica: self.replica,
             tombstones: self.tombstones.clone(),
         }
     }
@@ -430,6 +355,7 @@ pub(super) fn pool(threads: usize) -> Arc<ThreadPool> {
 pub(super) struct Setup {
     pub pool: Arc<ThreadPool>,
     pub range: (i64, i64),
+    pub dedup: Dedup,
     pub segment_bytes: u32,
     pub tuning: pipeline::Tuning,
 }
@@ -442,6 +368,7 @@ impl Setup {
         Self {
             pool: Arc::clone(pool),
             range: (start.unwrap_or(0), end.unwrap_or(0)),
+            dedup: Dedup::OneToOne,
             segment_bytes: DEFAULT_SEGMENT_SIZE,
             tuning: pipeline::Tuning::default(),
         }
@@ -460,7 +387,7 @@ impl Setup {
             segments: segments.bytes(),
             min_time: self.range.0,
             max_time: self.range.1,
-            tombstones: None,
+            ..Block::default()
         };
         assert_eq!(merged.index_bytes, block.index.len() as u64);
         let sizes: Vec<u64> = block.segments.iter().map(|s| s.len() as u64).collect();
@@ -473,6 +400,8 @@ impl Setup {
         let options = MergeOptions {
             pool: Arc::clone(&self.pool),
             range: self.range,
+            dedup: self.dedup,
+            one_in: 1,
             segment_bytes: self.segment_bytes,
         };
         pipeline::merge_with(sources, &options, output, self.tuning)

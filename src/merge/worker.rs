@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 
 use super::batch::{Batch, InputChunk, SeriesEntry};
-use super::cut::CutChunks;
+use super::cut;
 use super::ledger::Ledger;
-use super::overlap::{self, Piece, PieceError, Scratch, SeriesOut};
+use super::overlap::{self, NewChunks, Piece, PieceError, Scratch, SeriesOut};
+use super::penalty;
+use super::pipeline::Dedup;
 use crate::tsdb::chunkenc::{self, Encoding};
 use crate::tsdb::{Corrupt, Error, Result};
 
@@ -58,37 +60,52 @@ fn all_series(batch: &mut Batch, scratch: &mut Scratch) -> Result<(), PieceError
     // Used again from series to series.
     let mut pieces = Vec::new();
     for series in &batch.series {
-        one_series(inputs, series, &mut pieces, scratch, &mut out)?;
+        let cut = gather(inputs, series, &mut pieces, out.ledger)?;
+        if cut.is_empty() {
+            merge_series(batch.dedup, &mut pieces, scratch, &mut out)?;
+        } else {
+            // Rare, and what was cut does not live as long as `pieces`.
+            let mut with_cut = pieces.clone();
+            cut.extend(&mut with_cut);
+            merge_series(batch.dedup, &mut with_cut, scratch, &mut out)?;
+        }
         batch.output_ends.push(out.chunks.len() as u32);
     }
     Ok(())
 }
 
-fn one_series<'a>(
-    inputs: &'a [InputChunk],
-    series: &SeriesEntry,
-    pieces: &mut Vec<Piece<'a>>,
+fn merge_series(
+    dedup: Dedup,
+    pieces: &mut Vec<Piece<'_>>,
     scratch: &mut Scratch,
     out: &mut SeriesOut<'_>,
 ) -> Result<(), PieceError> {
+    match dedup {
+        Dedup::OneToOne => overlap::merge_series(pieces, scratch, out),
+        Dedup::Penalty => penalty::merge_series(pieces, scratch, out),
+    }
+}
+
+/// Checks the pieces of a series. Those of which something is to be left out
+/// come back apart, without it.
+fn gather<'a>(
+    inputs: &'a [InputChunk],
+    series: &SeriesEntry,
+    pieces: &mut Vec<Piece<'a>>,
+    ledger: &mut Ledger,
+) -> Result<NewChunks, PieceError> {
     let range = series.inputs.start as usize..series.inputs.end as usize;
-    let mut cut = CutChunks::default();
+    let mut left = NewChunks::default();
     pieces.clear();
     for (input, chunk) in (series.inputs.start..).zip(&inputs[range]) {
         let at = |error| PieceError { input, error };
-        let piece = checked(input, chunk, out.ledger).map_err(at)?;
+        let piece = checked(input, chunk, ledger).map_err(at)?;
         match &chunk.cut {
             None => pieces.push(piece),
-            Some(intervals) => cut.add(&piece, intervals, out.ledger).map_err(at)?,
+            Some(intervals) => cut::cut(&piece, intervals, &mut left, ledger).map_err(at)?,
         }
     }
-    if cut.is_empty() {
-        return overlap::merge_series(pieces, scratch, out);
-    }
-    // Rare, and what was cut does not live as long as `pieces`.
-    let mut with_cut = pieces.clone();
-    cut.extend(&mut with_cut);
-    overlap::merge_series(&mut with_cut, scratch, out)
+    Ok(left)
 }
 
 /// A piece whose CRC fits and whose encoding and sample count are known.
@@ -105,6 +122,8 @@ fn checked<'a>(input: u32, chunk: &'a InputChunk, ledger: &mut Ledger) -> Result
         min_time: chunk.meta.min_time,
         max_time: chunk.meta.max_time,
         rank: chunk.source,
+        run: chunk.run,
+        replica: chunk.replica,
         encoding,
         samples,
         data,

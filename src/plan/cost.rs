@@ -20,8 +20,9 @@ use serde::Serialize;
 
 use super::filter::LiveBlock;
 use super::model::Place;
-use super::settings::Dedup;
+use crate::block::INDEX;
 use crate::block::meta::Labels;
+use crate::merge::Dedup;
 
 /// What predictions are made for.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,7 +117,7 @@ impl std::ops::AddAssign for Requests {
 
 /// How much mixing the times of two replicas costs in compression: chunks of
 /// the result may take this many times the bytes of the sources' chunks.
-const MIXED_GROWTH: f64 = 1.7;
+const MIXED_GROWTH: f64 = 2.2;
 
 /// The least share of the fullest replica's samples that `penalty` keeps: it
 /// loses the scrapes in which it changes replicas.
@@ -278,9 +279,10 @@ fn requests(cost: &Cost, sources: &[LiveBlock], machine: &Machine) -> Requests {
         for file in source.view.data_files() {
             let window = crate::block::io::window_bytes(file.size, sources.len()) as u64;
             get += file.size.div_ceil(window.max(1));
+            // The end of an index, where its table of contents is, is read
+            // first, unless all of it fits one window.
+            get += u64::from(file.path == INDEX && file.size > window);
         }
-        // The end of the index, where its table of contents is.
-        get += 1;
     }
     Requests {
         // The last look at the sources and at the whole bucket, the check of

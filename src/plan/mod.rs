@@ -37,11 +37,12 @@ mod settings;
 mod simulate;
 pub mod view;
 
+pub use crate::merge::Dedup;
 pub use model::{
     Cleanup, CleanupReason, Cut, CutReason, Deletion, Garbage, Held, HeldReason, Job, JobKind,
     NoCompact, NoCompactReason, Place, Plan, Reason, Stream, Tile, length,
 };
-pub use settings::{Dedup, PARTIAL_AGE_MS, RANGES_MS, Settings};
+pub use settings::{PARTIAL_AGE_MS, RANGES_MS, Settings};
 
 use filter::Live;
 use view::{BucketView, PartialView};
@@ -122,6 +123,8 @@ fn cleanup(partial: &PartialView, settings: &Settings, now_ms: i64) -> Option<Cl
 
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod index_size_tests;
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;

@@ -305,8 +305,6 @@ pub enum HeldReason {
     ParquetMigrated,
     /// Prometheus failed to compact it; its windows wait.
     CompactionFailed,
-    /// It wants to be compacted with blocks that are not there yet.
-    Newest,
 }
 
 impl HeldReason {
@@ -323,7 +321,6 @@ impl HeldReason {
             Self::NoCompactMark => "no-compact-mark",
             Self::ParquetMigrated => "parquet-migrated",
             Self::CompactionFailed => "compaction-failed",
-            Self::Newest => "newest",
         }
     }
 }

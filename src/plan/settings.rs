@@ -1,10 +1,9 @@
 //! Everything the planner may depend on besides the bucket and the time.
 
-use std::fmt;
-
 use super::cost::Machine;
 use super::relabel::Selector;
 use super::view::BlockView;
+use crate::merge::Dedup;
 
 /// Block ranges of `thanos compact`, ms: 1h is only the smallest block size,
 /// nothing is ever merged into 1h.
@@ -13,25 +12,6 @@ pub const RANGES_MS: [i64; 5] = [3_600_000, 7_200_000, 28_800_000, 172_800_000, 
 /// Age, by its newest object, at which a folder without `meta.json` counts as
 /// given up, ms. Fixed upstream, too.
 pub const PARTIAL_AGE_MS: i64 = 48 * 3600 * 1000;
-
-/// How samples of replicas become one stream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Dedup {
-    /// One sample per timestamp; all timestamps stay.
-    #[default]
-    OneToOne,
-    /// One replica at a time, as the querier does it.
-    Penalty,
-}
-
-impl fmt::Display for Dedup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OneToOne => "one-to-one",
-            Self::Penalty => "penalty",
-        })
-    }
-}
 
 /// Settings of a plan.
 #[derive(Debug, Clone)]

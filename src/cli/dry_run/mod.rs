@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use super::flags::DryRun;
 use super::{Outcome, human};
-use crate::compact::clusters;
 use crate::compact::sync::Syncer;
+use crate::compact::{clusters, sample};
 use crate::error::{Error, Kind, Result};
 use crate::objstore::Bucket;
 use crate::plan::forecast::{BucketFacts, Forecast, SeriesByCluster, forecast};
@@ -82,7 +82,18 @@ async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result
     let view = Syncer::new(bucket.clone(), request.fetch_concurrency)
         .sync()
         .await?;
-    let plan = plan::plan(&view, settings, request.now_ms);
+    let mut plan = plan::plan(&view, settings, request.now_ms);
+    if let Some(one_in) = request.sample {
+        for job in &mut plan.jobs {
+            let measured = sample::measure(bucket, &request.pool, settings.dedup, job, one_in);
+            if let Err(error) = measured.await {
+                // A run would meet the same; what the listing tells stays.
+                let (chain, cure) = (error.chain(), error.cure().unwrap_or(""));
+                tracing::warn!(error = chain, cure, "a job could not be measured");
+            }
+        }
+        plan.refresh_tiles();
+    }
     let series = if request.count_series {
         let label = &request.cluster_label;
         clusters::count_series(bucket, &plan, label).await?

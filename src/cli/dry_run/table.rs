@@ -31,7 +31,7 @@ macro_rules! line {
 pub(super) fn render(forecast: &Forecast) -> String {
     let mut page = String::new();
     for bucket in &forecast.buckets {
-        one_bucket(&mut page, bucket, &forecast.made_at);
+        one_bucket(&mut page, bucket, forecast);
     }
     if forecast.clusters.len() > 1 || forecast.buckets.len() > 1 {
         clusters(&mut page, forecast);
@@ -40,14 +40,19 @@ pub(super) fn render(forecast: &Forecast) -> String {
     page
 }
 
-fn one_bucket(page: &mut String, bucket: &BucketForecast, made_at: &str) {
+fn one_bucket(page: &mut String, bucket: &BucketForecast, forecast: &Forecast) {
     line!(page, "bucket {}", bucket.name);
-    line!(page, "planned at {made_at}; nothing was written");
+    line!(page, "planned at {}; nothing was written", forecast.made_at);
     line!(page);
     let tiles = bucket.streams.iter().flat_map(|s| &s.before);
     let from = tiles.clone().map(|t| t.min_time).min().unwrap_or(0);
     let until = tiles.map(|t| t.max_time).max().unwrap_or(0);
     for stream in &bucket.streams {
+        line!(
+            page,
+            "{}",
+            clip(&title(stream, &forecast.cluster_label), WIDTH)
+        );
         one_stream(page, stream, bucket, (from, until));
     }
     if !bucket.streams.is_empty() {
@@ -66,7 +71,6 @@ fn one_stream(
     bucket: &BucketForecast,
     (from, until): (i64, i64),
 ) {
-    line!(page, "{}", clip(&title(stream), WIDTH));
     line!(
         page,
         "  now   |{}|",
@@ -106,13 +110,13 @@ fn one_stream(
 }
 
 /// `cluster-01 raw {region="central"} 0@123`, the cluster first.
-fn title(stream: &StreamForecast) -> String {
+fn title(stream: &StreamForecast, cluster_label: &str) -> String {
     let resolution = match stream.resolution_ms {
         0 => "raw".to_owned(),
         ms => length(ms),
     };
     let mut rest = stream.labels.clone();
-    let cluster = rest.remove("cluster");
+    let cluster = rest.remove(cluster_label);
     let name = cluster.unwrap_or_else(|| "stream".to_owned());
     format!("{name}  {resolution}  {}", labels(&rest))
 }
@@ -139,7 +143,7 @@ fn job_table(jobs: &[&JobForecast]) -> comfy_table::Table {
         table.add_row([
             job.job.to_string(),
             short_stamp(job.min_time),
-            length(job.max_time - job.min_time),
+            about(job.max_time - job.min_time),
             why,
             job.steps.to_string(),
             format!("{}→1", job.sources.len()),
@@ -373,6 +377,17 @@ fn verdict(forecast: &Forecast) -> &'static str {
         (true, false) => "run again without --dry-run to do this",
         (true, true) => "run again without --dry-run to do this; look at what is left alone",
         (false, true) => "nothing to do until somebody looks at what is left alone",
+    }
+}
+
+/// A length to the minute: `2h`, `1d`, `9h30m`. Blocks rarely start on the dot.
+fn about(ms: i64) -> String {
+    let minutes = ms.saturating_add(30_000).div_euclid(60_000);
+    match (minutes / 1440, minutes % 1440 / 60, minutes % 60) {
+        (days, 0, 0) if days > 0 => format!("{days}d"),
+        (days, hours, 0) => format!("{}h", days * 24 + hours),
+        (0, 0, minutes) => format!("{minutes}m"),
+        (days, hours, minutes) => format!("{}h{minutes:02}m", days * 24 + hours),
     }
 }
 

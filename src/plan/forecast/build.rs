@@ -47,6 +47,7 @@ pub fn forecast(buckets: &[BucketFacts<'_>], cluster_label: &str, now_ms: i64) -
         pending: buckets.iter().any(|b| !b.plan.is_empty()),
         problems: buckets.iter().any(|b| b.plan.has_problems() || unusable(b)),
         totals,
+        cluster_label: cluster_label.to_owned(),
         clusters: clusters::roll_up(buckets, cluster_label),
         buckets: each,
     }

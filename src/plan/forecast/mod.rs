@@ -83,6 +83,8 @@ pub struct Forecast {
     pub problems: bool,
     /// All buckets together.
     pub totals: Totals,
+    /// The label that names a cluster.
+    pub cluster_label: String,
     /// All buckets together, by cluster.
     pub clusters: Vec<Cluster>,
     /// Each bucket.

@@ -1,0 +1,86 @@
+//! Measuring a job without doing it: the real merge over one in so many of its
+//! series, into nothing.
+//!
+//! Indexes are read whole, so the number of series is exact; chunks only of
+//! the series that are looked at. Nothing is written, neither to the bucket
+//! nor to a disk.
+
+use std::sync::Arc;
+
+use rayon::ThreadPool;
+
+use super::job::{on_a_thread, open_sources};
+use crate::block;
+use crate::error::Result;
+use crate::merge::{self, Dedup, MergeOptions, Merged, Output};
+use crate::objstore::Bucket;
+use crate::plan::Job;
+use crate::plan::cost::Cost;
+use crate::tsdb;
+use crate::tsdb::chunks::DEFAULT_SEGMENT_SIZE;
+use crate::tsdb::source::BlobWriter;
+
+/// Replaces the ranges in the cost of a job by what one in `one_in` of its
+/// series shows.
+///
+/// # Errors
+/// A source that is damaged or cannot be read.
+pub async fn measure(
+    bucket: &Bucket,
+    pool: &Arc<ThreadPool>,
+    dedup: Dedup,
+    job: &mut Job,
+    one_in: u32,
+) -> Result<()> {
+    let (sources, ids) = open_sources(bucket, job).await?;
+    let options = MergeOptions {
+        pool: Arc::clone(pool),
+        range: (job.min_time(), job.max_time()),
+        dedup,
+        one_in: one_in.max(1),
+        segment_bytes: DEFAULT_SEGMENT_SIZE,
+    };
+    let output = Output {
+        index: Box::new(Nowhere(0)),
+        create_segment: Box::new(|_| Ok(Box::new(Nowhere(0)))),
+    };
+    let merged = on_a_thread("sample", move || {
+        merge::merge(sources, &options, output).map_err(|e| block::of_merge(e, &ids))
+    })
+    .await?;
+    extrapolate(&merged, &mut job.cost);
+    Ok(())
+}
+
+/// From the series that were looked at to all of them.
+fn extrapolate(sample: &Merged, cost: &mut Cost) {
+    let looked_at = sample.ledger.series_written + sample.ledger.series_emptied;
+    if looked_at == 0 {
+        return;
+    }
+    let factor = sample.series_seen as f64 / looked_at as f64;
+    let all = |part: u64| (part as f64 * factor).round() as u64;
+    let exact = |n: u64| (n, n);
+    let chunks = all(sample.segment_bytes.iter().sum());
+    // Symbols are written whole; what follows them grows with the series.
+    let below = sample.index_bytes.saturating_sub(sample.symbol_bytes);
+    let index = sample.symbol_bytes + all(below);
+    cost.series = exact(all(sample.stats.num_series));
+    cost.samples = exact(all(sample.ledger.written));
+    cost.index_bytes = exact(index);
+    cost.bytes = exact(chunks + index);
+}
+
+/// Counts bytes and forgets them.
+struct Nowhere(u64);
+
+impl BlobWriter for Nowhere {
+    fn write(&mut self, data: &[u8]) -> tsdb::Result<()> {
+        self.0 += data.len() as u64;
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> tsdb::Result<u64> {
+        Ok(self.0)
+    }
+}
