@@ -54,6 +54,10 @@ fn main() {
     for (name, flags) in [
         ("horizontal", vec![]),
         ("vertical one-to-one", vec![replica]),
+        (
+            "vertical penalty",
+            vec![replica, "--deduplication.func=penalty"],
+        ),
     ] {
         let best = |program: &dyn Fn(&Path) -> Command| {
             (0..rounds)

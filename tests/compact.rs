@@ -192,7 +192,8 @@ impl Clock for MeddlingClock {
 
     fn new_ulid(&self) -> ulid::Ulid {
         let id = self.victim.file_name().unwrap().to_str().unwrap();
-        let mark = format!(r#"{{"id":"{id}","version":1,"deletion_time":1}}"#);
+        let now_s = NOW_MS / 1000;
+        let mark = format!(r#"{{"id":"{id}","version":1,"deletion_time":{now_s}}}"#);
         fs::write(self.victim.join("deletion-mark.json"), mark).unwrap();
         self.clock.new_ulid()
     }

@@ -95,8 +95,8 @@ pub struct Place {
     /// Range of that step's result, ms, end exclusive: samples outside of it
     /// do not get further.
     pub keep: (i64, i64),
-    /// Number of that step in the job: sources that overlap have the same, and
-    /// replicas are told apart only among those.
+    /// Number of a connected run of overlapping sources: only among those of
+    /// one run are replicas told apart. Sources side by side have their own.
     pub run: u32,
 }
 

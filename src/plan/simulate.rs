@@ -67,6 +67,8 @@ struct Made {
 struct FirstStep {
     number: u32,
     keep: (i64, i64),
+    /// Whether its sources overlap; side by side each is a run of its own.
+    overlap: bool,
 }
 
 struct Simulation<'a> {
@@ -242,8 +244,11 @@ impl Simulation<'_> {
         let leaves = self.leaves(picked);
         let keep = self.hull(picked);
         for &leaf in &leaves {
-            let number = self.steps;
-            self.first[leaf].get_or_insert(FirstStep { number, keep });
+            self.first[leaf].get_or_insert(FirstStep {
+                number: self.steps,
+                keep,
+                overlap: reason == Reason::Overlap,
+            });
         }
         self.steps += 1;
         let parts = || picked.iter().map(|&i| &self.nodes[i]);
@@ -287,7 +292,7 @@ impl Simulation<'_> {
 
     /// Blocks of a job, by min time and name, and where each comes in.
     fn sources_of(&self, leaves: &[usize]) -> (Vec<LiveBlock>, Vec<Place>) {
-        let mut numbers: Vec<u32> = Vec::new();
+        let mut numbers: Vec<Option<u32>> = Vec::new();
         let mut places = Vec::with_capacity(leaves.len());
         for &leaf in leaves {
             let block = &self.group.blocks[leaf];
@@ -295,10 +300,12 @@ impl Simulation<'_> {
             let step = self.first[leaf].unwrap_or(FirstStep {
                 number: self.steps,
                 keep: (block.min_time(), block.max_time()),
+                overlap: true,
             });
-            let run = numbers.iter().position(|&n| n == step.number);
+            let number = step.overlap.then_some(step.number);
+            let run = numbers.iter().position(|n| n.is_some() && *n == number);
             let run = run.unwrap_or_else(|| {
-                numbers.push(step.number);
+                numbers.push(number);
                 numbers.len() - 1
             });
             places.push(Place {

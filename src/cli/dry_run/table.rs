@@ -104,7 +104,7 @@ fn one_stream(
         .filter(|j| j.group == stream.group && j.labels == stream.labels)
         .collect();
     if !jobs.is_empty() {
-        line!(page, "{}", indent(&job_table(&jobs).to_string()));
+        line!(page, "{}", trimmed(&job_table(&jobs).to_string()));
     }
     line!(page);
 }
@@ -127,9 +127,12 @@ fn labels(labels: &BTreeMap<String, String>) -> String {
 }
 
 fn job_table(jobs: &[&JobForecast]) -> comfy_table::Table {
-    use comfy_table::{CellAlignment, Table, presets};
+    use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
+    // Wraps a cell rather than to run over the edge.
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(WIDTH as u16);
     table.set_header([
         "job", "from", "len", "why", "steps", "blocks", "in", "out", "time",
     ]);
@@ -146,7 +149,7 @@ fn job_table(jobs: &[&JobForecast]) -> comfy_table::Table {
             about(job.max_time - job.min_time),
             why,
             job.steps.to_string(),
-            format!("{}→1", job.sources.len()),
+            job.sources.len().to_string(),
             bytes(job.bytes_in),
             range(job.bytes_out, bytes),
             duration(job.seconds),
@@ -391,9 +394,9 @@ fn about(ms: i64) -> String {
     }
 }
 
-/// `26-09-01 14:00`: the century stands below the timeline.
+/// `09-01 14:00`: the year stands below the timeline.
 fn short_stamp(ms: i64) -> String {
-    stamp(ms).chars().skip(2).collect()
+    stamp(ms).chars().skip(5).collect()
 }
 
 fn stamp(ms: i64) -> String {
@@ -410,6 +413,12 @@ fn clip(text: &str, width: usize) -> String {
     let mut short: String = text.chars().take(width - 1).collect();
     short.push('…');
     short
+}
+
+/// Without the blanks that fill up the last column.
+fn trimmed(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines.join("\n")
 }
 
 fn indent(text: &str) -> String {
