@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lithify::objstore::Bucket;
@@ -141,10 +140,7 @@ async fn content_of_pair(bucket: &Bucket) -> blocks::Content {
         labels.remove("replica");
         let stream = union.entry(format!("{labels:?}")).or_default();
         for (series, samples) in blocks::read(bucket, &meta).await {
-            stream
-                .entry(series)
-                .or_insert_with(BTreeMap::new)
-                .extend(samples);
+            stream.entry(series).or_default().extend(samples);
         }
     }
     union

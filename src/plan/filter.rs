@@ -222,6 +222,9 @@ enum Verdict {
     Outlived,
 }
 
+/// Blocks with their sources.
+type WithSources<'a> = Vec<(Vec<Ulid>, &'a LiveBlock)>;
+
 /// Blocks all of whose sources are contained in one other block of the same
 /// resolution and labels. Of equal sets the oldest ULID stays.
 ///
@@ -229,7 +232,7 @@ enum Verdict {
 /// duplicate of anything, and deletes it). A block with a deletion mark stands
 /// in for no block without one: both would be gone after the delay.
 fn duplicates(blocks: &[LiveBlock]) -> HashMap<Ulid, Verdict> {
-    let mut streams: BTreeMap<(i64, &Labels), Vec<(Vec<Ulid>, &LiveBlock)>> = BTreeMap::new();
+    let mut streams: BTreeMap<(i64, &Labels), WithSources<'_>> = BTreeMap::new();
     // A damaged block stands in for nothing, and what it holds is unknown.
     for block in blocks.iter().filter(|b| b.view.damaged.is_none()) {
         let stream = (block.resolution(), block.labels.as_ref());

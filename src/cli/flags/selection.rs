@@ -91,7 +91,7 @@ impl SelectionFlags {
         else {
             return Ok(Selector::default());
         };
-        let rules: Vec<RuleYaml> = text::yaml(FLAG, &text)?;
+        let rules: Vec<RuleYaml> = text::document(FLAG, &text)?;
         let rules: Vec<Rule> = rules
             .into_iter()
             .map(|yaml| Rule {

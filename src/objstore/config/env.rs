@@ -17,7 +17,7 @@ pub(crate) fn process(name: &str) -> Option<String> {
 /// Replaces every `$(NAME)` before the text is read as YAML, so a value may
 /// hold any YAML. An unset variable is an error, an empty one is not. What a
 /// value brings in is not replaced again.
-pub(super) fn substitute(text: &str, lookup: Lookup<'_>) -> Result<String, ConfigError> {
+pub(crate) fn substitute(text: &str, lookup: Lookup<'_>) -> Result<String, ConfigError> {
     static REFERENCE: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"\$\(([a-zA-Z_0-9]+)\)").expect("the pattern is a constant"));
     let mut missing = None;

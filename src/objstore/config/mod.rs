@@ -13,11 +13,11 @@
 //! silently dropped: a wrong guess about a bucket costs data.
 
 mod duration;
-mod env;
+pub(crate) mod env;
 mod http;
 mod s3;
 mod secret;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::path::{Path, PathBuf};
 

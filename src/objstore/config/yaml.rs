@@ -12,7 +12,7 @@ use serde_saphyr::Error;
 use super::ConfigError;
 
 /// Reads the first document; an empty text is the default value.
-pub(super) fn parse<T: DeserializeOwned + Default>(text: &str) -> Result<T, ConfigError> {
+pub(crate) fn parse<T: DeserializeOwned + Default>(text: &str) -> Result<T, ConfigError> {
     // Snippets would quote the lines around an error, and with them secrets.
     let options = serde_saphyr::options! {
         legacy_octal_numbers: true,
