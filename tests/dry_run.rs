@@ -157,7 +157,6 @@ async fn predicted_requests_are_those_of_the_run() {
         view: &view,
         plan: &plan,
         series: &forecast::SeriesByCluster::new(),
-        sampled: None,
     };
     let predicted = forecast::forecast(&[facts], "cluster", NOW_MS)
         .totals

@@ -39,6 +39,18 @@ pub struct DeletionMark {
     pub deletion_time: i64,
 }
 
+impl DeletionMark {
+    /// When the mark was set, ms since the epoch.
+    pub fn marked_ms(&self) -> i64 {
+        self.deletion_time.saturating_mul(1000)
+    }
+
+    /// How long ago that was, ms.
+    pub fn age_ms(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_sub(self.marked_ms())
+    }
+}
+
 /// Keeps a block out of compactions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoCompactMark {

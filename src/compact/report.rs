@@ -76,8 +76,6 @@ pub struct RunReport {
     pub passes: u32,
     /// Blocks in the bucket at the first look, marked ones included.
     pub blocks_seen: usize,
-    /// What the first look at the bucket made us plan.
-    pub planned_jobs: usize,
     /// Compactions in the order in which they ended.
     pub jobs: Vec<JobReport>,
     /// What failed.

@@ -69,7 +69,6 @@ impl Compactor {
             report.passes += 1;
             if report.passes == 1 {
                 report.blocks_seen = view.blocks.len();
-                report.planned_jobs = plan.jobs.len();
             }
             known.add(view.blocks.iter().map(BlockView::id));
             report.held.clone_from(&plan.held);

@@ -49,6 +49,7 @@ pub async fn measure(
     })
     .await?;
     extrapolate(&merged, &mut job.cost);
+    job.cost.sampled = Some(one_in);
     Ok(())
 }
 

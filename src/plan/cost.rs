@@ -88,6 +88,9 @@ pub struct Cost {
     pub requests: Requests,
     /// Wall time, seconds.
     pub seconds: f64,
+    /// One in how many series was read to measure the result; `None` while it
+    /// is known from the listing only.
+    pub sampled: Option<u32>,
 }
 
 /// Requests by kind, counted as a store bills them.

@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use serde::Serialize;
 use ulid::Ulid;
 
 use super::model::{Deletion, Garbage};
@@ -54,8 +53,7 @@ impl LiveBlock {
 
 /// Why a block takes part in nothing, by the name that upstream's metric
 /// `thanos_blocks_meta_synced` gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
     /// Outside of `--min-time` and `--max-time`.
     TimeExcluded,
@@ -159,10 +157,9 @@ fn not_ours(block: &BlockView, settings: &Settings, now_ms: i64) -> Option<State
 /// The removal of a block whose mark is older than the whole delay.
 fn expired(block: &BlockView, settings: &Settings, now_ms: i64) -> Option<Deletion> {
     let mark = block.deletion.as_ref()?;
-    let marked_ms = mark.deletion_time.saturating_mul(1000);
-    (now_ms.saturating_sub(marked_ms) > settings.delete_delay_ms).then(|| Deletion {
+    (mark.age_ms(now_ms) > settings.delete_delay_ms).then(|| Deletion {
         block: block.id(),
-        marked_ms,
+        marked_ms: mark.marked_ms(),
         details: mark.details.clone(),
         objects: block.files.len() as u64,
         bytes: block.files.iter().map(|f| f.size).sum(),
@@ -191,10 +188,8 @@ fn parse_upload_time(text: &str) -> Option<i64> {
 /// True once half the deletion delay has passed since the block was marked:
 /// by then readers have dropped it, so it must not be a source any more.
 fn leaving(block: &BlockView, delay_ms: i64, now_ms: i64) -> bool {
-    block.deletion.as_ref().is_some_and(|mark| {
-        let marked_ms = mark.deletion_time.saturating_mul(1000);
-        now_ms.saturating_sub(marked_ms) > delay_ms / 2
-    })
+    let mark = block.deletion.as_ref();
+    mark.is_some_and(|mark| mark.age_ms(now_ms) > delay_ms / 2)
 }
 
 /// Labels without those of the replicas. If none is left, the first replica

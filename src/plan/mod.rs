@@ -98,16 +98,15 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
 /// The latest change of any object counts, so an upload that is still under
 /// way is left alone however long it takes.
 fn cleanup(partial: &PartialView, settings: &Settings, now_ms: i64) -> Option<Cleanup> {
-    let old = |since_ms: i64, age_ms: i64| now_ms.saturating_sub(since_ms) > age_ms;
+    let given_up = now_ms.saturating_sub(partial.modified_ms) > PARTIAL_AGE_MS;
     let why = match (&partial.deletion, &partial.corrupted) {
         (Some(mark), None) => {
-            let marked_ms = mark.deletion_time.saturating_mul(1000);
-            if !old(marked_ms, settings.delete_delay_ms) {
+            if mark.age_ms(now_ms) <= settings.delete_delay_ms {
                 return None;
             }
             CleanupReason::UnfinishedDeletion
         }
-        _ if !old(partial.modified_ms, PARTIAL_AGE_MS) => return None,
+        _ if !given_up => return None,
         (_, Some(_)) if settings.keep_corrupted => return None,
         (_, Some(_)) => CleanupReason::CorruptedMeta,
         (None, None) => CleanupReason::AbortedUpload,

@@ -4,7 +4,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
 use ulid::Ulid;
 
 use super::cost::Cost;
@@ -125,8 +124,7 @@ impl Job {
 }
 
 /// How the sources of a job lie to each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobKind {
     /// Side by side.
     Horizontal,
@@ -219,8 +217,7 @@ pub struct Cleanup {
 }
 
 /// Why a folder is no block and will not become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CleanupReason {
     /// No `meta.json`, and nothing was uploaded for long.
     AbortedUpload,
@@ -253,8 +250,7 @@ pub struct NoCompact {
 }
 
 /// Reasons that the marker knows, by upstream's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoCompactReason {
     /// The result's index could become too large.
     IndexSizeExceeding,
@@ -292,8 +288,7 @@ pub struct Held {
 }
 
 /// Why blocks are left alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeldReason {
     /// They overlap, and merging them was not allowed.
     OverlapNotAllowed,
@@ -337,8 +332,7 @@ pub struct Cut {
 }
 
 /// Why a chain of compactions is not collapsed any further.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CutReason {
     /// The indexes together could exceed the limit; how large the merged ones
     /// really are is not known yet.
@@ -346,8 +340,6 @@ pub enum CutReason {
     /// It would take longer than `--max-job-time`.
     JobTime,
 }
-
-impl Eq for CutReason {}
 
 impl CutReason {
     /// For people.

@@ -279,10 +279,11 @@ impl Simulation<'_> {
         };
         let mut i = 0;
         self.nodes.retain(|node| {
-            let gone = picked.contains(&i) || covers(&made.sources, &node.sources);
+            let merged = picked.contains(&i);
             i += 1;
             // A damaged block is covered by nothing: what it holds is unknown.
-            !gone || (!picked.contains(&(i - 1)) && self.group.is_damaged(node.leaves[0]))
+            let damaged = self.group.is_damaged(node.leaves[0]);
+            !merged && (damaged || !covers(&made.sources, &node.sources))
         });
         let at = self
             .nodes

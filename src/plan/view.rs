@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use ulid::Ulid;
 
 use crate::block::INDEX;
@@ -84,8 +83,7 @@ pub struct Problem {
 }
 
 /// Sorts of folders that are no usable blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProblemKind {
     /// No `meta.json`: an upload that may still be under way.
     Partial,

@@ -53,11 +53,9 @@ impl<T> DyingStore<T> {
     /// Dies after `mutations` requests that change it.
     pub fn new(inner: T, mutations: u64) -> Self {
         let life = Arc::new(Life {
-            left: AtomicU64::new(mutations.saturating_add(1)),
+            left: AtomicU64::new(mutations),
             spent: AtomicU64::new(0),
         });
-        // One more than asked for: at 1 it is dead.
-        life.left.fetch_sub(1, Ordering::SeqCst);
         Self { inner, life }
     }
 

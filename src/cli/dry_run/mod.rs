@@ -61,7 +61,6 @@ pub(super) async fn run(
             view: &l.view,
             plan: &l.plan,
             series: &l.series,
-            sampled: request.sample,
         })
         .collect();
     let forecast = forecast(&facts, &request.cluster_label, request.now_ms);
@@ -78,7 +77,6 @@ pub(super) async fn run(
 }
 
 async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result<Looked> {
-    bucket.probe().await?;
     let view = Syncer::new(bucket.clone(), request.fetch_concurrency)
         .sync()
         .await?;

@@ -25,8 +25,6 @@ pub struct BucketFacts<'a> {
     pub plan: &'a Plan,
     /// Series by cluster, for streams whose cluster is no external label.
     pub series: &'a SeriesByCluster,
-    /// One in how many series each job's cost was sampled with.
-    pub sampled: Option<u32>,
 }
 
 /// Puts the plans of all buckets together.
@@ -61,7 +59,7 @@ fn bucket(facts: &BucketFacts<'_>) -> BucketForecast {
         streams: plan.streams.iter().map(stream).collect(),
         jobs: (1..)
             .zip(&plan.jobs)
-            .map(|(number, one)| job(number, one, facts.sampled))
+            .map(|(number, one)| job(number, one))
             .collect(),
         deletions: plan
             .deletions
@@ -173,7 +171,7 @@ fn tile(tile: &Tile) -> TileForecast {
     }
 }
 
-fn job(number: u64, job: &Job, sampled: Option<u32>) -> JobForecast {
+fn job(number: u64, job: &Job) -> JobForecast {
     let cost = &job.cost;
     JobForecast {
         job: number,
@@ -197,7 +195,7 @@ fn job(number: u64, job: &Job, sampled: Option<u32>) -> JobForecast {
         memory_bytes: cost.memory_bytes,
         requests: cost.requests,
         seconds: rounded(cost.seconds),
-        sampled,
+        sampled: cost.sampled,
     }
 }
 
