@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use lithify::merge::{Dedup, MergeOptions, Merged, Output, Source, merge};
+use lithify::merge::{Dedup, MergeMemory, MergeOptions, Merged, Output, Source, merge};
 use lithify::tsdb::Result;
 use lithify::tsdb::chunkenc::{EncodedChunks, SeriesEncoder};
 use lithify::tsdb::chunks::{ChunkInput, ChunkMeta, ChunkWriter, DEFAULT_SEGMENT_SIZE};
@@ -159,6 +159,7 @@ fn run(blocks: &[Block], dedup: Dedup, pool: &Arc<ThreadPool>) -> Merged {
         dedup,
         one_in: 1,
         segment_bytes: DEFAULT_SEGMENT_SIZE,
+        memory: MergeMemory::default(),
     };
     let output = Output {
         index: Box::new(Null::default()),

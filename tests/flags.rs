@@ -97,7 +97,7 @@ const ROWS: [Row; 51] = [
 ];
 
 /// Flags that Thanos does not have.
-const OURS: [&str; 9] = [
+const OURS: [&str; 11] = [
     "cluster-label",
     "compact.one-pass",
     "detailed-exitcode",
@@ -105,6 +105,8 @@ const OURS: [&str; 9] = [
     "dry-run-sample",
     "keep-corrupted-blocks",
     "max-job-time",
+    "max-memory",
+    "max-scratch",
     "threads",
     "help",
 ];
@@ -274,13 +276,22 @@ fn ours_parse() {
         "--detailed-exitcode",
         "--cluster-label=cluster",
         "--threads=2",
+        "--max-memory=128MiB",
+        "--max-scratch=0",
     ] {
         assert_eq!(check(&[good]), Ok(vec![]), "{good}");
     }
-    for bad in ["--dry-run=xml", "--dry-run-sample=0", "--max-job-time=1"] {
+    for bad in [
+        "--dry-run=xml",
+        "--dry-run-sample=0",
+        "--max-job-time=1",
+        "--max-memory=1000",
+    ] {
         assert_eq!(check(&[bad]).unwrap_err().0, NO_VALUE, "{bad}");
     }
-    assert_eq!(check(&["--max-job-time=0s"]).unwrap_err().0, CANNOT);
+    for too_small in ["--max-job-time=0s", "--max-memory=127MiB"] {
+        assert_eq!(check(&[too_small]).unwrap_err().0, CANNOT, "{too_small}");
+    }
 }
 
 #[test]

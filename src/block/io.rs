@@ -15,26 +15,26 @@ use crate::tsdb::{Error as TsdbError, meta::BlockMeta};
 /// Windows of one file that are read ahead.
 const DEPTH: usize = 3;
 
+/// Windows of one source: read ahead of its index and of one segment, and two
+/// that batches in work still look at.
+const WINDOWS: u64 = 2 * DEPTH as u64 + 2;
+
 /// Read-ahead of one file of one source.
-fn read_ahead(size: u64, sources: usize) -> ReadAhead {
+fn read_ahead(size: u64, sources: usize, job_bytes: u64) -> ReadAhead {
     ReadAhead {
-        window: window_bytes(size, sources),
+        window: window_bytes(size, sources, job_bytes),
         depth: DEPTH,
     }
 }
 
-/// Bytes of one window of a file of `size` bytes in a job with so many sources.
+/// Bytes of one window of a file of `size` bytes in a job with so many sources
+/// whose windows may take `job_bytes` all together.
 ///
-/// Small files are read in one window; the memory of a job is three times this
-/// times two (index and one segment) times its sources.
-pub fn window_bytes(size: u64, sources: usize) -> usize {
-    /// All windows of a job together stay below this, bytes.
-    const JOB_BYTES: usize = 128 << 20;
-    let share = JOB_BYTES / (2 * DEPTH * sources.max(1));
-    let window = share.clamp(64 << 10, 2 << 20);
-    window
-        .min(usize::try_from(size).unwrap_or(window))
-        .max(4096)
+/// Small files are read in one window.
+pub fn window_bytes(size: u64, sources: usize, job_bytes: u64) -> usize {
+    let share = job_bytes / (WINDOWS * sources.max(1) as u64);
+    let window = share.clamp(16 << 10, 2 << 20);
+    usize::try_from(window.min(size)).unwrap_or(2 << 20).max(4096)
 }
 
 /// What a block is to the other sources of its merge.
@@ -49,7 +49,8 @@ pub struct Place {
 }
 
 /// Opens a block as a source; `sizes` gives the bytes of its files as listed,
-/// `sources` is how many the merge will have.
+/// `sources` is how many the merge will have, `job_bytes` what all their
+/// windows may take.
 ///
 /// # Errors
 /// A missing file, or what the bucket fails with.
@@ -57,7 +58,7 @@ pub async fn open_source(
     bucket: &Bucket,
     meta: &BlockMeta,
     sizes: impl Fn(&str) -> Option<u64> + Send + Sync + 'static,
-    sources: usize,
+    (sources, job_bytes): (usize, u64),
     place: Place,
 ) -> Result<Source> {
     let id = meta.ulid;
@@ -65,7 +66,7 @@ pub async fn open_source(
     let index = bucket.open(
         &path(id, INDEX),
         index_size,
-        read_ahead(index_size, sources),
+        read_ahead(index_size, sources, job_bytes),
     )?;
     let tombstones = match sizes(TOMBSTONES) {
         None => None,
@@ -78,7 +79,9 @@ pub async fn open_source(
         index,
         open_segment: Box::new(move |seq| {
             let file = segment(seq);
-            open_segment(&bucket, &path(id, &file), sizes(&file), sources)
+            let size = sizes(&file);
+            let ahead = read_ahead(size.unwrap_or(0), sources, job_bytes);
+            open_segment(&bucket, &path(id, &file), size, ahead)
         }),
         min_time: meta.min_time,
         max_time: meta.max_time,
@@ -94,14 +97,14 @@ pub async fn open_source(
 /// # Errors
 /// What the bucket fails with.
 pub fn open_index(bucket: &Bucket, block: Ulid, size: u64) -> Result<Box<dyn BlobReader>> {
-    Ok(bucket.open(&path(block, INDEX), size, read_ahead(size, 1))?)
+    Ok(bucket.open(&path(block, INDEX), size, read_ahead(size, 1, 16 << 20))?)
 }
 
 fn open_segment(
     bucket: &Bucket,
     name: &str,
     size: Option<u64>,
-    sources: usize,
+    ahead: ReadAhead,
 ) -> Result<Box<dyn BlobReader>, TsdbError> {
     let size = size.ok_or_else(|| {
         let what = "the index refers to this segment, but it does not exist";
@@ -113,7 +116,7 @@ fn open_segment(
         source: Box::new(source),
     };
     bucket
-        .open(name, size, read_ahead(size, sources))
+        .open(name, size, ahead)
         .map_err(read)
 }
 

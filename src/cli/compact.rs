@@ -50,6 +50,7 @@ impl Args {
         self.selection.check()?;
         self.compaction.check(given, &mut warnings)?;
         self.retention.check(given, &mut warnings)?;
+        self.run.check()?;
         self.service.check(given)?;
         Ok(warnings)
     }
@@ -76,6 +77,7 @@ impl Args {
             keep_corrupted: self.retention.keep_corrupted_blocks,
             machine: Machine {
                 threads,
+                memory_bytes: self.run.memory_bytes(),
                 ..Machine::default()
             },
         })
@@ -150,6 +152,7 @@ async fn compact_all(
         .compaction
         .concurrency
         .map_or_else(|| pool.current_num_threads(), usize::from);
+    let budget = args.run.budget(&args.bucket.data_dir);
     let mut outcome = Outcome::Done;
     let mut failed = None;
     for bucket in buckets {
@@ -161,6 +164,7 @@ async fn compact_all(
                 concurrency,
                 fetch_concurrency: usize::from(args.bucket.meta_fetch_concurrency),
                 scratch: args.bucket.data_dir.join("compact"),
+                budget: budget.clone(),
             },
             pool: Arc::clone(pool),
         };

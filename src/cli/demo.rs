@@ -8,7 +8,7 @@ use include_dir::{Dir, include_dir};
 
 use super::bucket::{Inventory, StreamRow};
 use super::{Outcome, human};
-use crate::compact::{Compactor, Options, report::RunReport, sync::Syncer};
+use crate::compact::{Budget, Compactor, Options, report::RunReport, sync::Syncer};
 use crate::error::{Error, Kind, Result};
 use crate::objstore::Bucket;
 use crate::plan::Settings;
@@ -111,6 +111,7 @@ async fn compact(bucket: &Bucket, root: &Path, threads: usize) -> Result<RunRepo
             concurrency: pool.current_num_threads(),
             fetch_concurrency: 32,
             scratch: root.join("scratch"),
+            budget: Budget::new(512 << 20, u64::MAX),
         },
         pool,
     };

@@ -15,23 +15,25 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 use ulid::Ulid;
 
+use super::budget::Budget;
 use super::check;
 use super::look::{self, Known};
 use super::mark;
 use super::report::JobReport;
 use super::result;
-use super::scratch::{ScratchDir, ScratchFile};
+use super::scratch::ScratchDir;
 use crate::block::io::{Place, open_source};
 use crate::block::meta::Meta;
 use crate::block::{self, INDEX, META, path, segment};
 use crate::error::{Error, Kind, Result};
-use crate::merge::{self, MergeOptions, Merged, Output, Source};
-use crate::objstore::Bucket;
+use crate::merge::{self, MergeMemory, MergeOptions, Merged, Output, Source};
+use crate::objstore::{Bucket, UploadSettings};
 use crate::plan::filter::LiveBlock;
 use crate::plan::{self, Dedup, Job};
 use crate::runtime::clock::{Clock, StopWatch};
 use crate::tsdb;
 use crate::tsdb::chunks::DEFAULT_SEGMENT_SIZE;
+use crate::tsdb::spill::Room;
 
 /// What jobs share.
 pub struct JobContext {
@@ -45,6 +47,8 @@ pub struct JobContext {
     pub scratch: PathBuf,
     /// How replicas become one.
     pub dedup: Dedup,
+    /// What jobs may take together.
+    pub budget: Budget,
     /// Blocks that are no surprise.
     pub(super) known: Known,
 }
@@ -55,6 +59,7 @@ pub struct JobContext {
 /// Names the block to blame where there is one. No source is marked then,
 /// unless it was the marking that failed.
 pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
+    let _grant = context.budget.admit(job).await?;
     let watch = StopWatch::start();
     let id = context.clock.new_ulid();
     context.known.add([id]);
@@ -110,6 +115,8 @@ struct Made {
     merged: Merged,
     /// `None` if no sample was left for a block.
     meta: Option<Meta>,
+    /// Bytes written to scratch.
+    scratch_bytes: u64,
 }
 
 fn report(job: &Job, made: &Made, seconds: f64) -> JobReport {
@@ -124,6 +131,7 @@ fn report(job: &Job, made: &Made, seconds: f64) -> JobReport {
         range: (job.min_time(), job.max_time()),
         bytes_in: job.input_bytes(),
         bytes_out: made.meta.as_ref().map_or(0, Meta::stated_bytes),
+        scratch_bytes: made.scratch_bytes,
         series: made.merged.stats.num_series,
         ledger: made.merged.ledger,
         seconds,
@@ -132,11 +140,16 @@ fn report(job: &Job, made: &Made, seconds: f64) -> JobReport {
 
 /// Merges, checks and uploads; `meta.json` is the last thing it writes.
 async fn make(context: &JobContext, job: &Job, id: Ulid) -> Result<Made> {
-    let scratch = ScratchDir::create(&context.scratch, &id.to_string())?;
+    let space = context.budget.space();
+    let scratch = ScratchDir::create(&context.scratch, &id.to_string(), space)?;
     let index_file = scratch.file(INDEX);
-    let merged = merge_on_a_thread(context, job, id, index_file.clone()).await?;
+    let merged = merge_on_a_thread(context, job, id, &scratch).await?;
     if merged.stats.num_series == 0 {
-        return Ok(Made { merged, meta: None });
+        return Ok(Made {
+            merged,
+            meta: None,
+            scratch_bytes: scratch.used(),
+        });
     }
     let expected = merged.stats.clone();
     let range = (job.min_time(), job.max_time());
@@ -160,6 +173,7 @@ async fn make(context: &JobContext, job: &Job, id: Ulid) -> Result<Made> {
     Ok(Made {
         merged,
         meta: Some(meta),
+        scratch_bytes: scratch.used(),
     })
 }
 
@@ -169,7 +183,7 @@ async fn merge_on_a_thread(
     context: &JobContext,
     job: &Job,
     id: Ulid,
-    index_file: PathBuf,
+    scratch: &ScratchDir,
 ) -> Result<Merged> {
     let (sources, ids) = open_sources(&context.bucket, job).await?;
     let options = MergeOptions {
@@ -178,10 +192,16 @@ async fn merge_on_a_thread(
         dedup: context.dedup,
         one_in: 1,
         segment_bytes: DEFAULT_SEGMENT_SIZE,
+        memory: merge_memory(job, scratch),
     };
-    let bucket = context.bucket.clone();
+    let shares = &job.cost.memory;
+    let bucket = context.bucket.clone().with_upload(UploadSettings {
+        part_size: shares.part as usize,
+        parts_in_flight: shares.parts_in_flight as usize,
+        ..context.bucket.upload_settings()
+    });
     let output = Output {
-        index: Box::new(ScratchFile::create(index_file)?),
+        index: scratch.writer(INDEX)?,
         create_segment: Box::new(move |seq| {
             let name = path(id, &segment(seq));
             bucket.create(&name).map_err(|source| tsdb::Error::Write {
@@ -194,6 +214,17 @@ async fn merge_on_a_thread(
         merge::merge(sources, &options, output).map_err(|e| block::of_merge(e, &ids))
     })
     .await
+}
+
+/// Half of the tables' share for symbols, half for postings.
+fn merge_memory(job: &Job, scratch: &ScratchDir) -> MergeMemory {
+    let shares = &job.cost.memory;
+    let room = || Room::limited(shares.tables / 2, Arc::new(scratch.clone()));
+    MergeMemory {
+        batch_bytes: shares.batch as usize,
+        symbols: room(),
+        postings: room(),
+    }
 }
 
 /// Opens the sources in the order of their ranks: by external labels as
@@ -218,7 +249,8 @@ pub(super) async fn open_sources(bucket: &Bucket, job: &Job) -> Result<(Vec<Sour
         let view = block.view.clone();
         let sizes = move |file: &str| view.file_size(file);
         let meta = &block.view.meta.tsdb;
-        sources.push(open_source(bucket, meta, sizes, ranked.len(), place).await?);
+        let memory = (ranked.len(), job.cost.memory.read_ahead);
+        sources.push(open_source(bucket, meta, sizes, memory, place).await?);
     }
     Ok((sources, ranked.iter().map(|(b, _)| b.id()).collect()))
 }

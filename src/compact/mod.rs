@@ -23,6 +23,7 @@
 //! - CO-3: a group that failed without a block to blame is not tried again in
 //!   the same run.
 
+pub mod budget;
 mod check;
 pub mod clusters;
 mod delete;
@@ -36,4 +37,5 @@ pub mod sample;
 mod scratch;
 pub mod sync;
 
+pub use budget::Budget;
 pub use run::{Compactor, Options};

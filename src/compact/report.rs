@@ -32,6 +32,8 @@ pub struct JobReport {
     pub bytes_in: u64,
     /// Bytes of index and segments of the result.
     pub bytes_out: u64,
+    /// Bytes written to scratch.
+    pub scratch_bytes: u64,
     /// Series in the result.
     pub series: u64,
     /// The books.

@@ -12,7 +12,7 @@ use super::job::{self, JobContext};
 use super::look::Known;
 use super::report::{RunReport, Task};
 use super::sync::Syncer;
-use super::{delete, mark};
+use super::{Budget, delete, mark, scratch};
 use crate::error::{Error, Kind, Result};
 use crate::objstore::Bucket;
 use crate::plan::group::GroupKey;
@@ -34,6 +34,8 @@ pub struct Options {
     pub fetch_concurrency: usize,
     /// Folder for output indexes until they are uploaded.
     pub scratch: PathBuf,
+    /// Memory and scratch of all jobs together.
+    pub budget: Budget,
 }
 
 /// Everything a run needs from outside.
@@ -56,6 +58,7 @@ impl Compactor {
     /// is part of the report instead.
     pub async fn run(&self) -> Result<RunReport> {
         let watch = StopWatch::start();
+        let _in_use = scratch::enter(&self.options.scratch);
         let mut syncer = Syncer::new(self.bucket.clone(), self.options.fetch_concurrency);
         let mut report = RunReport::default();
         let mut given_up = GivenUp::default();
@@ -171,6 +174,7 @@ impl Compactor {
             clock: Arc::clone(&self.clock),
             pool: Arc::clone(&self.pool),
             scratch: self.options.scratch.clone(),
+            budget: self.options.budget.clone(),
             dedup: self.options.plan.dedup,
             known: known.clone(),
         });

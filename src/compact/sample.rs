@@ -12,7 +12,7 @@ use rayon::ThreadPool;
 use super::job::{on_a_thread, open_sources};
 use crate::block;
 use crate::error::Result;
-use crate::merge::{self, Dedup, MergeOptions, Merged, Output};
+use crate::merge::{self, Dedup, MergeMemory, MergeOptions, Merged, Output};
 use crate::objstore::Bucket;
 use crate::plan::Job;
 use crate::plan::cost::Cost;
@@ -39,6 +39,7 @@ pub async fn measure(
         dedup,
         one_in: one_in.max(1),
         segment_bytes: DEFAULT_SEGMENT_SIZE,
+        memory: MergeMemory::default(),
     };
     let output = Output {
         index: Box::new(Nowhere(0)),

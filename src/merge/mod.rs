@@ -68,6 +68,8 @@ mod fixture_tests;
 #[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
+mod memory_tests;
+#[cfg(test)]
 mod overlap_tests;
 #[cfg(test)]
 mod penalty_golden_tests;
@@ -81,7 +83,7 @@ mod series_support;
 mod test_support;
 
 pub use ledger::Ledger;
-pub use pipeline::{Dedup, MergeOptions, Merged, merge};
+pub use pipeline::{Dedup, MergeMemory, MergeOptions, Merged, merge};
 pub use sink::Output;
 pub use source::Source;
 

@@ -30,6 +30,7 @@ use super::worker::{self, Work};
 use crate::tsdb::Error;
 use crate::tsdb::index::Index;
 use crate::tsdb::meta::BlockStats;
+use crate::tsdb::spill::Room;
 
 /// How samples of several sources become one series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -64,6 +65,30 @@ pub struct MergeOptions {
     pub one_in: u32,
     /// Segments of the result end before this many bytes.
     pub segment_bytes: u32,
+    /// How much memory it may take.
+    pub memory: MergeMemory,
+}
+
+/// How much a merge holds in memory.
+#[derive(Debug, Clone)]
+pub struct MergeMemory {
+    /// Chunks of one batch, bytes; larger ones than the default gain nothing.
+    pub batch_bytes: usize,
+    /// For the merged symbol table and the map of each source into it.
+    pub symbols: Room,
+    /// For the postings of the result until its index is finished.
+    pub postings: Room,
+}
+
+impl Default for MergeMemory {
+    /// All tables in memory.
+    fn default() -> Self {
+        Self {
+            batch_bytes: Limits::default().bytes,
+            symbols: Room::unlimited(),
+            postings: Room::unlimited(),
+        }
+    }
 }
 
 /// What a merge made.
@@ -149,8 +174,16 @@ pub(super) fn merge_with(
         let segments = Segments::new(source.open_segment);
         rest.push((segments, range, source.tombstones, place));
     }
-    let merged = symbols::merge(indexes)?;
-    let mut sink = Sink::new(merged.table, options.segment_bytes, output)?;
+    let memory = &options.memory;
+    let mut tuning = tuning;
+    tuning.limits.bytes = tuning.limits.bytes.min(memory.batch_bytes);
+    let merged = symbols::merge(indexes, &memory.symbols)?;
+    let mut sink = Sink::new(
+        merged.table,
+        options.segment_bytes,
+        memory.postings.clone(),
+        output,
+    )?;
     let streams = merged
         .sources
         .into_iter()

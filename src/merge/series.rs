@@ -68,8 +68,8 @@ impl SeriesSource {
         }
         for (name, value) in &mut self.current.labels {
             // The stream has checked both against the table the map is made of.
-            *name = self.map[*name as usize];
-            *value = self.map[*value as usize];
+            *name = self.map.get(*name).unwrap_or(u32::MAX);
+            *value = self.map.get(*value).unwrap_or(u32::MAX);
         }
         let file = self.stream.index().name();
         check_series(&self.current, self.min_time, self.max_time, file)?;

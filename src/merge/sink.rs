@@ -9,6 +9,7 @@ use crate::tsdb::chunks::{ChunkInput, ChunkMeta, ChunkWriter};
 use crate::tsdb::index::{IndexWriter, LabelPair, Series, SymbolBuffer, SymbolLookup};
 use crate::tsdb::meta::BlockStats;
 use crate::tsdb::source::BlobWriter;
+use crate::tsdb::spill::Room;
 use crate::tsdb::{Error, Result};
 
 /// Makes the blob of a segment, counted from 0.
@@ -35,14 +36,19 @@ pub(super) struct Sink {
 
 impl Sink {
     /// Writes the symbols and is ready for series.
-    pub fn new(mut symbols: SymbolBuffer, segment_bytes: u32, output: Output) -> Result<Self> {
+    pub fn new(
+        mut symbols: SymbolBuffer,
+        segment_bytes: u32,
+        postings: Room,
+        output: Output,
+    ) -> Result<Self> {
         let mut index = IndexWriter::with_totals(output.index, symbols.totals())?;
         for ordinal in 0..symbols.totals().count() {
             index.add_symbol(symbols.symbol(ordinal)?)?;
         }
         Ok(Self {
             symbols,
-            index: index.into_series()?,
+            index: index.into_series_with(postings)?,
             chunks: ChunkWriter::new(segment_bytes, output.create_segment),
             stats: BlockStats::default(),
             ledger: Ledger::default(),

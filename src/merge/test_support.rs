@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::{Dedup, MergeError, MergeOptions, Merged, Output, Source, pipeline};
+use super::{Dedup, MergeError, MergeMemory, MergeOptions, Merged, Output, Source, pipeline};
 use crate::tsdb::chunkenc::{
     CounterReset, DecodeScratch, Decoded, EncodedChunks, Encoding, FloatHistogram, FloatSamples,
     SeriesEncoder, Span, decode_chunk, num_samples,
@@ -357,6 +357,7 @@ pub(super) struct Setup {
     pub range: (i64, i64),
     pub dedup: Dedup,
     pub segment_bytes: u32,
+    pub memory: MergeMemory,
     pub tuning: pipeline::Tuning,
 }
 
@@ -370,6 +371,7 @@ impl Setup {
             range: (start.unwrap_or(0), end.unwrap_or(0)),
             dedup: Dedup::OneToOne,
             segment_bytes: DEFAULT_SEGMENT_SIZE,
+            memory: MergeMemory::default(),
             tuning: pipeline::Tuning::default(),
         }
     }
@@ -403,6 +405,7 @@ impl Setup {
             dedup: self.dedup,
             one_in: 1,
             segment_bytes: self.segment_bytes,
+            memory: self.memory.clone(),
         };
         pipeline::merge_with(sources, &options, output, self.tuning)
     }

@@ -246,6 +246,12 @@ impl Bucket {
 
 /// Looking at it.
 impl Bucket {
+    /// How this handle cuts what it uploads.
+    #[must_use]
+    pub fn upload_settings(&self) -> UploadSettings {
+        self.upload
+    }
+
     /// Bucket name, or the path of a folder bucket.
     #[must_use]
     pub fn name(&self) -> &str {

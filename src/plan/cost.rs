@@ -19,8 +19,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::filter::LiveBlock;
+use super::memory::{BASE_BYTES, JobMemory, JobSizes};
 use super::model::Place;
 use crate::block::INDEX;
+use crate::block::io::window_bytes;
 use crate::block::meta::Labels;
 use crate::merge::Dedup;
 
@@ -29,6 +31,8 @@ use crate::merge::Dedup;
 pub struct Machine {
     /// Threads that decode and encode.
     pub threads: usize,
+    /// What the run may take of the memory, bytes.
+    pub memory_bytes: u64,
     /// Bytes of one part of an upload.
     pub part_bytes: u64,
     /// Bytes per second that the bucket delivers or takes.
@@ -48,6 +52,7 @@ impl Default for Machine {
     fn default() -> Self {
         Self {
             threads: 1,
+            memory_bytes: 4 << 30,
             part_bytes: 16 << 20,
             bucket_bytes_per_second: 400e6,
             mix_ns: 17.0,
@@ -76,13 +81,17 @@ pub struct Cost {
     pub chunks_in: u64,
     /// Bytes of index and segments of the result.
     pub bytes: Span,
-    /// Bytes of the result's index, which is also what lies in scratch.
+    /// Bytes of the result's index.
     pub index_bytes: Span,
+    /// Bytes in scratch: the index, and tables for which memory is too small.
+    pub scratch_bytes: Span,
     /// Samples in the result.
     pub samples: Span,
     /// Series in the result.
     pub series: Span,
-    /// Peak of memory, bytes.
+    /// How the job divides its memory.
+    pub memory: JobMemory,
+    /// Peak of memory if the job runs alone, bytes.
     pub memory_bytes: u64,
     /// Requests by kind.
     pub requests: Requests,
@@ -159,8 +168,16 @@ pub fn predict(sources: &[LiveBlock], places: &[Place], dedup: Dedup, machine: &
         chunk_bytes.0 + cost.index_bytes.0,
         chunk_bytes.1 + cost.index_bytes.1,
     );
-    cost.memory_bytes = memory(&cost, sources, machine);
-    cost.requests = requests(&cost, sources, machine);
+    let sizes = JobSizes {
+        bytes_in: cost.bytes_in,
+        index_bytes_in: cost.index_bytes_in,
+        bytes_out: cost.bytes.1,
+    };
+    cost.memory = JobMemory::of(machine, sizes);
+    cost.memory_bytes = BASE_BYTES + cost.memory.total(&sizes);
+    let spilled = cost.memory.spilled(&sizes);
+    cost.scratch_bytes = (cost.index_bytes.0, cost.index_bytes.1 + spilled);
+    cost.requests = requests(&cost, sources);
     cost.seconds = seconds(&cost, mixed, sources.len(), machine);
     cost
 }
@@ -253,23 +270,9 @@ pub(super) fn overlap(blocks: &[&LiveBlock]) -> bool {
     })
 }
 
-/// Read-ahead, uploads, batches, symbols and postings; see ARCHITECTURE.md.
-fn memory(cost: &Cost, sources: &[LiveBlock], machine: &Machine) -> u64 {
-    /// Of the process itself.
-    const BASE: u64 = 24 << 20;
-    let windows: u64 = sources
-        .iter()
-        .map(|s| 6 * crate::block::io::window_bytes(s.view.data_bytes() / 2, sources.len()) as u64)
-        .sum();
-    let upload = (5 * machine.part_bytes).min(cost.bytes.1);
-    let batches = (2 * machine.threads as u64 + 2) * (2 << 20);
-    let tables = cost.index_bytes.1 / 2;
-    BASE + windows + upload + batches.min(4 * cost.bytes_in) + tables
-}
-
-fn requests(cost: &Cost, sources: &[LiveBlock], machine: &Machine) -> Requests {
+fn requests(cost: &Cost, sources: &[LiveBlock]) -> Requests {
     let count = sources.len() as u64;
-    let parts = |bytes: u64| match bytes.div_ceil(machine.part_bytes) {
+    let parts = |bytes: u64| match bytes.div_ceil(cost.memory.part) {
         0 | 1 => 1,
         // Begun and completed, too.
         parts => parts + 2,
@@ -280,7 +283,7 @@ fn requests(cost: &Cost, sources: &[LiveBlock], machine: &Machine) -> Requests {
     let mut get = 0;
     for source in sources {
         for file in source.view.data_files() {
-            let window = crate::block::io::window_bytes(file.size, sources.len()) as u64;
+            let window = window_bytes(file.size, sources.len(), cost.memory.read_ahead) as u64;
             get += file.size.div_ceil(window.max(1));
             // The end of an index, where its table of contents is, is read
             // first, unless all of it fits one window.

@@ -31,6 +31,7 @@ pub mod forecast;
 pub mod group;
 mod held;
 pub mod leveled;
+pub mod memory;
 mod model;
 pub mod relabel;
 mod settings;

@@ -32,6 +32,7 @@ mod error;
 pub mod index;
 pub mod meta;
 pub mod source;
+pub mod spill;
 pub mod tombstones;
 
 pub use error::{Corrupt, Error, Result};

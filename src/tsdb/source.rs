@@ -80,6 +80,11 @@ impl MemBlob {
             data: data.into(),
         }
     }
+
+    /// The bytes alone.
+    pub fn into_bytes(self) -> Bytes {
+        self.data
+    }
 }
 
 impl BlobReader for MemBlob {

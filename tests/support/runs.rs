@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lithify::compact::report::RunReport;
-use lithify::compact::{Compactor, Options};
+use lithify::compact::{Budget, Compactor, Options};
 use lithify::objstore::Bucket;
 use lithify::plan::Settings;
 use lithify::runtime::clock::{Clock, FixedClock};
@@ -38,6 +38,7 @@ pub fn compactor(
             concurrency: threads,
             fetch_concurrency: 8,
             scratch: scratch.to_owned(),
+            budget: Budget::new(1 << 30, u64::MAX),
         },
     }
 }

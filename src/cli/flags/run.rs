@@ -1,5 +1,15 @@
 //! Flags that Thanos does not have.
 
+use std::path::Path;
+
+use super::refuse;
+use crate::cli::size::parse_size;
+use crate::compact::Budget;
+use crate::error::Result;
+use crate::plan::memory::LEAST_BYTES;
+use crate::runtime::memory::LimitedBy;
+use crate::runtime::{disk, memory};
+
 /// How a dry run shows the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum DryRun {
@@ -16,6 +26,14 @@ pub(crate) struct RunFlags {
     /// CPU threads, 0 for one per core.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: usize,
+    /// Memory of the whole process. Default: 3/4 of the container's limit, or
+    /// half of the machine's memory.
+    #[arg(long = "max-memory", value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_memory: Option<u64>,
+    /// Disk space for files under --data-dir. Default: 9/10 of what is free
+    /// there at the start.
+    #[arg(long = "max-scratch", value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_scratch: Option<u64>,
     /// Show what would be done, and do nothing.
     #[arg(
         long = "dry-run",
@@ -40,4 +58,39 @@ pub(crate) struct RunFlags {
     /// Tell more apart by the exit code.
     #[arg(long = "detailed-exitcode")]
     pub(crate) detailed_exitcode: bool,
+}
+
+impl RunFlags {
+    /// What cannot be served.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.max_memory {
+            Some(bytes) if bytes < LEAST_BYTES => Err(refuse(
+                "max-memory",
+                "no run fits into less than 128MiB",
+                "give at least that much, or drop the flag",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Memory of the whole process, bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        /// Where the system does not tell what there is.
+        const UNKNOWN: u64 = 1 << 30;
+        let found = || match memory::limit_bytes() {
+            // The rest is for what the allocator holds back, and for pages of files.
+            Some((limit, LimitedBy::ControlGroup)) => limit / 4 * 3,
+            Some((all, LimitedBy::Machine)) => all / 2,
+            None => UNKNOWN,
+        };
+        self.max_memory.unwrap_or_else(found).max(LEAST_BYTES)
+    }
+
+    /// What all jobs may take, with files under `data_dir`.
+    pub(crate) fn budget(&self, data_dir: &Path) -> Budget {
+        let found = || disk::free_bytes(data_dir).map_or(u64::MAX, |free| free / 10 * 9);
+        let scratch = self.max_scratch.unwrap_or_else(found);
+        tracing::debug!(memory = self.memory_bytes(), scratch, "budget in bytes");
+        Budget::new(self.memory_bytes(), scratch)
+    }
 }

@@ -191,7 +191,7 @@ fn job(number: u64, job: &Job) -> JobForecast {
         series_out: cost.series.into(),
         samples_in: cost.samples_in,
         samples_out: cost.samples.into(),
-        scratch_bytes: cost.index_bytes.into(),
+        scratch_bytes: cost.scratch_bytes.into(),
         memory_bytes: cost.memory_bytes,
         requests: cost.requests,
         seconds: rounded(cost.seconds),
@@ -240,7 +240,7 @@ fn totals(facts: &BucketFacts<'_>) -> Totals {
         totals.requests += cost.requests;
         totals.seconds += cost.seconds;
         totals.memory_bytes = totals.memory_bytes.max(cost.memory_bytes);
-        totals.scratch_bytes = totals.scratch_bytes.max(cost.index_bytes.1);
+        totals.scratch_bytes = totals.scratch_bytes.max(cost.scratch_bytes.1);
     }
     totals.seconds = rounded(totals.seconds);
     let removed = plan.deletions.iter().map(|d| d.bytes);

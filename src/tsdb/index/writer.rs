@@ -25,6 +25,7 @@ use crate::tsdb::chunks::ChunkMeta;
 use crate::tsdb::encoding::{Append, Crc32c, EncBuf};
 use crate::tsdb::error::{Error, Result};
 use crate::tsdb::source::BlobWriter;
+use crate::tsdb::spill::Room;
 
 use super::collector::{Collector, Groups};
 use super::postings_writer::{NameLists, PIECE, flush, write_list, write_offsets};
@@ -175,9 +176,17 @@ impl IndexWriter<Symbols> {
     /// # Errors
     /// [`Error::Misuse`] when the symbols are not those that were announced;
     /// whatever the blob returns.
-    pub fn into_series(mut self) -> Result<IndexWriter<Series>> {
+    pub fn into_series(self) -> Result<IndexWriter<Series>> {
+        self.into_series_with(Room::unlimited())
+    }
+
+    /// The same; postings are held in memory as far as `postings` goes.
+    ///
+    /// # Errors
+    /// As [`Self::into_series`].
+    pub fn into_series_with(mut self, postings: Room) -> Result<IndexWriter<Series>> {
         let (symbols, held, crc) = match self.state.0 {
-            Table::Held(buffer) => {
+            Table::Held(mut buffer) => {
                 let mut crc = Crc32c::new();
                 write_head(&mut self.out, &mut crc, buffer.totals())?;
                 buffer.write_to(&mut self.out, &mut crc)?;
@@ -207,7 +216,7 @@ impl IndexWriter<Symbols> {
             state: Series {
                 symbols,
                 held,
-                collector: Collector::default(),
+                collector: Collector::new(postings),
                 last_labels: Vec::new(),
                 last_chunk: 0,
                 series: 0,
@@ -238,7 +247,7 @@ impl IndexWriter<Series> {
         self.out.write(&state.entry)?;
         // Below 64 GiB a multiple of 16 has 32 bits in front.
         let reference = (offset / SERIES_ALIGN) as u32;
-        state.collector.add(reference, labels);
+        state.collector.add(reference, labels)?;
         state.sizes.observe(offset, chunks);
         state.last_labels.clear();
         state.last_labels.extend_from_slice(labels);
@@ -314,7 +323,7 @@ impl IndexWriter<Series> {
         let mut groups = Groups::default();
         let mut names = Vec::new();
         for name in self.state.collector.names() {
-            self.state.collector.take(name, &mut groups);
+            self.state.collector.take(name, &mut groups)?;
             let mut values = Vec::new();
             for (value, list) in groups.iter() {
                 write_list(out, list, &mut buf)?;

@@ -1,0 +1,156 @@
+//! How a job divides the memory that it may take.
+//!
+//! ```text
+//!  budget of the run = base of the process + jobs side by side
+//!  a job = read-ahead | upload parts | batches | tables
+//!          <= 1/4       <= 1/4         <= 1/8    what is needed, at most the rest
+//! ```
+//!
+//! Read-ahead, parts and batches shrink with the budget and cost speed; tables
+//! (symbols, maps, postings) past their share go to scratch. So any budget from
+//! [`LEAST_BYTES`] on is enough for any job.
+
+use super::cost::Machine;
+
+/// What the process takes without a job: code, runtime, stacks, listing. Bytes.
+pub const BASE_BYTES: u64 = 32 << 20;
+
+/// The least budget that a run can be given, bytes.
+pub const LEAST_BYTES: u64 = 128 << 20;
+
+/// Read-ahead past which no bucket gets faster, bytes.
+const MOST_READ_AHEAD: u64 = 128 << 20;
+
+/// Chunks of a batch, unless memory is short, bytes.
+const BATCH: u64 = 1 << 20;
+
+/// A batch with its result, in terms of the chunks that it was made of.
+const BATCH_GROWTH: u64 = 3;
+
+/// S3 takes no smaller part, bytes.
+const LEAST_PART: u64 = 5 << 20;
+
+/// What a job may hold of each kind, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JobMemory {
+    /// All windows of all sources, those that batches still look at included.
+    pub read_ahead: u64,
+    /// One part of an upload.
+    pub part: u64,
+    /// Parts of one object on their way; one more is being filled.
+    pub parts_in_flight: u64,
+    /// Chunks of one batch.
+    pub batch: u64,
+    /// Batches being filled, in work, waiting or being written.
+    pub batches: u64,
+    /// Symbols, maps and postings.
+    pub tables: u64,
+}
+
+/// What is known of a job before it starts, bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct JobSizes {
+    /// Index and segments of the sources.
+    pub bytes_in: u64,
+    /// Indexes of the sources.
+    pub index_bytes_in: u64,
+    /// Index and segments of the result, at most.
+    pub bytes_out: u64,
+}
+
+impl JobMemory {
+    /// The shares of a job.
+    pub fn of(machine: &Machine, sizes: JobSizes) -> Self {
+        let budget = machine.memory_bytes.max(LEAST_BYTES) - BASE_BYTES;
+        let read_ahead = (budget / 4).min(MOST_READ_AHEAD).min(2 * sizes.bytes_in);
+        let part = machine.part_bytes.min((budget / 8).max(LEAST_PART));
+        let parts_in_flight = (budget / 4 / part.max(1)).saturating_sub(1).clamp(1, 4);
+        let batches = 2 * machine.threads as u64 + 2;
+        let batch = (budget / 8 / (BATCH_GROWTH * batches)).clamp(16 << 10, BATCH);
+        let mut shares = Self {
+            read_ahead,
+            part,
+            parts_in_flight,
+            batch,
+            batches,
+            tables: 0,
+        };
+        // Half of what the indexes take is what tables were measured to need.
+        let rest = budget.saturating_sub(shares.total(&sizes));
+        shares.tables = (sizes.index_bytes_in / 2).clamp(1 << 20, rest.max(1 << 20));
+        shares
+    }
+
+    /// All of it together.
+    pub fn total(&self, sizes: &JobSizes) -> u64 {
+        let upload = (self.parts_in_flight + 1) * self.part;
+        let batches = self.batches * BATCH_GROWTH * self.batch;
+        self.read_ahead
+            + upload.min(sizes.bytes_out)
+            + batches.min(4 * sizes.bytes_in)
+            + self.tables
+    }
+
+    /// Bytes that tables put into scratch because their share is full, at most.
+    pub fn spilled(&self, sizes: &JobSizes) -> u64 {
+        (sizes.index_bytes_in / 2).saturating_sub(self.tables)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn machine(memory_bytes: u64, threads: usize) -> Machine {
+        Machine {
+            memory_bytes,
+            threads,
+            ..Machine::default()
+        }
+    }
+
+    #[test]
+    fn no_job_takes_more_than_the_budget() {
+        for budget in [LEAST_BYTES, 200 << 20, GIB, 64 * GIB] {
+            for threads in [1, 2, 64] {
+                for index_bytes_in in [0, 1 << 20, GIB, 100 * GIB] {
+                    let sizes = JobSizes {
+                        bytes_in: index_bytes_in * 20,
+                        index_bytes_in,
+                        bytes_out: index_bytes_in * 20,
+                    };
+                    let shares = JobMemory::of(&machine(budget, threads), sizes);
+                    let total = shares.total(&sizes);
+                    assert!(total <= budget - BASE_BYTES, "{budget} {threads} {shares:?}");
+                    assert!(shares.part >= LEAST_PART && shares.batch >= 16 << 10);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_small_job_asks_for_little() {
+        let sizes = JobSizes {
+            bytes_in: 100_000,
+            index_bytes_in: 10_000,
+            bytes_out: 100_000,
+        };
+        let shares = JobMemory::of(&machine(GIB, 2), sizes);
+        assert!(shares.total(&sizes) < 2 << 20);
+        assert_eq!(shares.spilled(&sizes), 0);
+    }
+
+    #[test]
+    fn what_tables_may_not_hold_goes_to_scratch() {
+        let sizes = JobSizes {
+            bytes_in: 40 * GIB,
+            index_bytes_in: 4 * GIB,
+            bytes_out: 40 * GIB,
+        };
+        let shares = JobMemory::of(&machine(GIB, 2), sizes);
+        assert_eq!(shares.tables + shares.spilled(&sizes), 2 * GIB);
+        assert_eq!(shares.read_ahead, 128 << 20);
+    }
+}
