@@ -20,7 +20,7 @@ impl From<objstore::Error> for Error {
 
 fn kind_of(e: &objstore::Error) -> Kind {
     match e.kind {
-        objstore::Kind::Changed | objstore::Kind::Local => Kind::Retry,
+        objstore::Kind::Changed | objstore::Kind::Local | objstore::Kind::Full => Kind::Retry,
         objstore::Kind::Stopped => Kind::Cancelled,
         kind if kind.is_transient() => Kind::Retry,
         _ => Kind::Config,
@@ -45,6 +45,7 @@ pub fn of_merge(error: MergeError, inputs: &[Ulid]) -> Error {
         tsdb::Error::Limit(_) => Kind::Config,
         tsdb::Error::Misuse(_) => Kind::Internal,
     };
+    let cure = cure_of_io(&error.error);
     let what = match blamed {
         Some(block) => format!("block {block}"),
         None => "merge".to_owned(),
@@ -59,9 +60,33 @@ pub fn of_merge(error: MergeError, inputs: &[Ulid]) -> Error {
              putting {block}/{NO_COMPACT_MARK} into the bucket (thanos tools bucket mark \
              --marker={NO_COMPACT_MARK} --id={block} --details=damaged)"
         )),
+        // A table that came back from scratch otherwise than it was written.
+        (Kind::Corrupt, None) => failed.with_cure(
+            "nothing was marked; check the disk under --data-dir and the memory of the machine",
+        ),
         (Kind::Internal, _) => {
             failed.with_cure("this is a bug in lithify; nothing was marked, please report it")
         }
-        _ => failed,
+        _ => match cure {
+            Some(cure) => failed.with_cure(cure),
+            None => failed,
+        },
     }
+}
+
+/// How to mend what the bucket or the scratch disk failed with.
+fn cure_of_io(error: &tsdb::Error) -> Option<&'static str> {
+    let (tsdb::Error::Read { source, .. } | tsdb::Error::Write { source, .. }) = error else {
+        return None;
+    };
+    if let Some(error) = source.downcast_ref::<objstore::Error>() {
+        return error.kind.cure();
+    }
+    let error = source.downcast_ref::<std::io::Error>()?;
+    Some(if objstore::is_full(error.kind()) {
+        "nothing was marked and scratch is free again; raise --max-scratch, or free space \
+         under --data-dir or give a larger disk there"
+    } else {
+        "nothing was marked; check the disk under --data-dir"
+    })
 }

@@ -34,7 +34,9 @@ fn read_ahead(size: u64, sources: usize, job_bytes: u64) -> ReadAhead {
 pub fn window_bytes(size: u64, sources: usize, job_bytes: u64) -> usize {
     let share = job_bytes / (WINDOWS * sources.max(1) as u64);
     let window = share.clamp(16 << 10, 2 << 20);
-    usize::try_from(window.min(size)).unwrap_or(2 << 20).max(4096)
+    usize::try_from(window.min(size))
+        .unwrap_or(2 << 20)
+        .max(4096)
 }
 
 /// What a block is to the other sources of its merge.
@@ -115,9 +117,7 @@ fn open_segment(
         offset: 0,
         source: Box::new(source),
     };
-    bucket
-        .open(name, size, ahead)
-        .map_err(read)
+    bucket.open(name, size, ahead).map_err(read)
 }
 
 async fn read_tombstones(bucket: &Bucket, name: &str, size: u64) -> Result<Option<Tombstones>> {

@@ -9,10 +9,11 @@ use super::flags::{
     BucketFlags, CompactionFlags, DryRun, Given, RetentionFlags, RunFlags, SelectionFlags,
     ServiceFlags,
 };
-use super::{Outcome, dry_run, human, warn};
+use super::{Outcome, dry_run, warn};
 use crate::compact::report::RunReport;
-use crate::compact::{Compactor, Options};
+use crate::compact::{Compactor, Options, keep};
 use crate::error::{Error, Kind, Result};
+use crate::merge;
 use crate::objstore::{Bucket, BucketConfig};
 use crate::plan::cost::Machine;
 use crate::plan::{RANGES_MS, Settings};
@@ -165,11 +166,15 @@ async fn compact_all(
                 fetch_concurrency: usize::from(args.bucket.meta_fetch_concurrency),
                 scratch: args.bucket.data_dir.join("compact"),
                 budget: budget.clone(),
+                merge: merge::merge,
             },
             pool: Arc::clone(pool),
         };
         let report = compactor.run().await;
         bucket.settle().await;
+        if let Ok(report) = &report {
+            keep_report(bucket, report).await;
+        }
         match report.and_then(|report| summary(bucket.name(), &report)) {
             Ok(Outcome::Partial) => outcome = Outcome::Partial,
             Ok(_) => {}
@@ -183,6 +188,19 @@ async fn compact_all(
         }
     }
     failed.map_or(Ok(outcome), Err)
+}
+
+/// A report that cannot be kept is no reason to call the run failed.
+async fn keep_report(bucket: &Bucket, report: &RunReport) {
+    match keep::keep(bucket, report, &SystemClock).await {
+        Ok(Some(name)) => tracing::info!(name, "report of this run kept in the bucket"),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(
+            error = error.chain(),
+            cure = error.cure().unwrap_or(""),
+            "cannot keep the report of this run"
+        ),
+    }
 }
 
 /// The last line of a run, and its outcome.
@@ -199,9 +217,7 @@ fn summary(bucket: &str, report: &RunReport) -> Result<Outcome> {
         kept_out = report.no_compact.len(),
         held = report.held.len(),
         left_out = report.problems.len(),
-        samples = human::count(ledger.read),
-        deduplicated = human::count(ledger.deduplicated),
-        start_times_dropped = human::count(ledger.start_times_dropped),
+        ledger = %ledger,
         seconds = report.seconds,
         "{}",
         if report.is_idle() {

@@ -10,6 +10,7 @@ use super::bucket::{Inventory, StreamRow};
 use super::{Outcome, human};
 use crate::compact::{Budget, Compactor, Options, report::RunReport, sync::Syncer};
 use crate::error::{Error, Kind, Result};
+use crate::merge;
 use crate::objstore::Bucket;
 use crate::plan::Settings;
 use crate::runtime::clock::SystemClock;
@@ -112,6 +113,7 @@ async fn compact(bucket: &Bucket, root: &Path, threads: usize) -> Result<RunRepo
             fetch_concurrency: 32,
             scratch: root.join("scratch"),
             budget: Budget::new(512 << 20, u64::MAX),
+            merge: merge::merge,
         },
         pool,
     };

@@ -1,12 +1,29 @@
-//! A full check of the index we are about to upload, as a reader would see it.
+//! Checks of a result before anybody can see it: its books, and the index as a
+//! reader would see it.
 
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
+use crate::merge::Merged;
 use crate::objstore;
 use crate::tsdb::index::{Index, RawSeries};
 use crate::tsdb::meta::BlockStats;
 use crate::tsdb::{self, Corrupt};
+
+/// Every sample, chunk and series that was read has a fate, and those that were
+/// written are in the result.
+///
+/// # Errors
+/// [`Kind::Internal`]: something got lost on the way.
+pub(super) fn books(merged: &Merged) -> Result<()> {
+    match merged.ledger.imbalance(&merged.stats) {
+        None => Ok(()),
+        Some(what) => Err(
+            Error::new(Kind::Internal, format!("the ledger of the job: {what}"))
+                .with_cure("this is a bug in lithify; nothing was marked, please report it"),
+        ),
+    }
+}
 
 /// Reads a finished index from front to back: every checksum, the order of
 /// symbols, series, chunks and postings, that all chunks lie in `range` (ms,

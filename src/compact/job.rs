@@ -26,7 +26,7 @@ use crate::block::io::{Place, open_source};
 use crate::block::meta::Meta;
 use crate::block::{self, INDEX, META, path, segment};
 use crate::error::{Error, Kind, Result};
-use crate::merge::{self, MergeMemory, MergeOptions, Merged, Output, Source};
+use crate::merge::{MergeFn, MergeMemory, MergeOptions, Merged, Output, Source};
 use crate::objstore::{Bucket, UploadSettings};
 use crate::plan::filter::LiveBlock;
 use crate::plan::{self, Dedup, Job};
@@ -49,6 +49,8 @@ pub struct JobContext {
     pub dedup: Dedup,
     /// What jobs may take together.
     pub budget: Budget,
+    /// How sources become one block.
+    pub merge: MergeFn,
     /// Blocks that are no surprise.
     pub(super) known: Known,
 }
@@ -104,8 +106,7 @@ pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
     tracing::info!(
         job = %id, group = %job.group, sources = job.sources.len(),
         series = report.series, bytes_in = report.bytes_in, bytes_out = report.bytes_out,
-        samples = report.ledger.written, deduplicated = report.ledger.deduplicated,
-        seconds = report.seconds, "compaction done"
+        seconds = report.seconds, ledger = %report.ledger, "compaction done"
     );
     Ok(report)
 }
@@ -144,6 +145,7 @@ async fn make(context: &JobContext, job: &Job, id: Ulid) -> Result<Made> {
     let scratch = ScratchDir::create(&context.scratch, &id.to_string(), space)?;
     let index_file = scratch.file(INDEX);
     let merged = merge_on_a_thread(context, job, id, &scratch).await?;
+    check::books(&merged)?;
     if merged.stats.num_series == 0 {
         return Ok(Made {
             merged,
@@ -210,8 +212,9 @@ async fn merge_on_a_thread(
             })
         }),
     };
+    let merge = context.merge;
     on_a_thread("merge", move || {
-        merge::merge(sources, &options, output).map_err(|e| block::of_merge(e, &ids))
+        merge(sources, &options, output).map_err(|e| block::of_merge(e, &ids))
     })
     .await
 }

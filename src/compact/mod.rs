@@ -12,7 +12,8 @@
 //! - [`job`] runs one compaction: merge, upload, verify, mark.
 //! - `look` asks just before a result becomes visible whether it is still
 //!   wanted; `delete` removes blocks, in the order that readers need.
-//! - [`run`] is the loop; [`report`] what it tells at the end.
+//! - [`run`] is the loop; [`report`] what it tells at the end, [`keep`] puts that
+//!   into the bucket. [`budget`] is what jobs share.
 //!
 //! Invariants:
 //!
@@ -28,6 +29,7 @@ mod check;
 pub mod clusters;
 mod delete;
 pub mod job;
+pub mod keep;
 mod look;
 mod mark;
 pub mod report;

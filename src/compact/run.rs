@@ -14,6 +14,7 @@ use super::report::{RunReport, Task};
 use super::sync::Syncer;
 use super::{Budget, delete, mark, scratch};
 use crate::error::{Error, Kind, Result};
+use crate::merge::MergeFn;
 use crate::objstore::Bucket;
 use crate::plan::group::GroupKey;
 use crate::plan::view::{BlockView, BucketView};
@@ -36,6 +37,8 @@ pub struct Options {
     pub scratch: PathBuf,
     /// Memory and scratch of all jobs together.
     pub budget: Budget,
+    /// How sources become one block: [`crate::merge::merge`].
+    pub merge: MergeFn,
 }
 
 /// Everything a run needs from outside.
@@ -175,6 +178,7 @@ impl Compactor {
             pool: Arc::clone(&self.pool),
             scratch: self.options.scratch.clone(),
             budget: self.options.budget.clone(),
+            merge: self.options.merge,
             dedup: self.options.plan.dedup,
             known: known.clone(),
         });

@@ -243,8 +243,13 @@ mod tests {
         let mut spill = Spill::create(&dir).unwrap();
         spill.append(&[8; 300]).unwrap();
         let error = spill.append(&[9; 101]).unwrap_err();
-        let text = crate::error::Error::new(Kind::Retry, "x").with_source(error).chain();
-        assert!(text.contains("all 1000 bytes of --max-scratch are in use"), "{text}");
+        let text = crate::error::Error::new(Kind::Retry, "x")
+            .with_source(error)
+            .chain();
+        assert!(
+            text.contains("all 1000 bytes of --max-scratch are in use"),
+            "{text}"
+        );
         spill.append(&[9; 100]).unwrap();
         let mut back = [0; 150];
         spill.read(200, &mut back).unwrap();

@@ -450,3 +450,27 @@ fn a_merge_refuses_to_wait_for_its_own_thread() {
             .contains("on a thread of the pool it uses")
     );
 }
+
+/// Work that forgets the last chunk of the batch, as a bug might.
+fn forgetful(batch: &mut Batch) -> Result<(), PieceError> {
+    super::worker::work(batch)?;
+    batch.outputs.pop();
+    if let Some(end) = batch.output_ends.last_mut() {
+        *end -= 1;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_chunk_that_gets_lost_on_the_way_is_missed() {
+    let blocks = blocks();
+    let mut setup = setup(&blocks, 2);
+    setup.tuning.work = forgetful;
+    let error = setup.merge(&blocks).unwrap_err();
+    assert!(matches!(error.error, Error::Misuse(_)));
+    let text = error.to_string();
+    assert!(
+        text.contains("booked as written, but the result has"),
+        "{text}"
+    );
+}

@@ -1,6 +1,11 @@
 //! The books of a merge: every sample that was read is accounted for.
 
+use std::fmt;
 use std::ops::AddAssign;
+
+use serde::Serialize;
+
+use crate::tsdb::meta::BlockStats;
 
 /// Samples (or count-column samples of downsampled chunks), chunks and series
 /// by fate.
@@ -12,7 +17,7 @@ use std::ops::AddAssign;
 ///  chunks_read = chunks_passed + chunks_deduplicated + chunks_replaced
 ///  series_read = series_written + series_joined + series_emptied
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Ledger {
     /// In the chunks of the sources, by their headers.
     pub read: u64,
@@ -58,10 +63,94 @@ impl Ledger {
 
     /// True if no sample, chunk or series was lost or made up.
     pub fn balances(&self) -> bool {
-        let chunks = self.chunks_passed + self.chunks_deduplicated + self.chunks_replaced;
-        self.read == self.written + self.deduplicated + self.deleted
-            && self.chunks_read == chunks
-            && self.series_read == self.series_written + self.series_joined + self.series_emptied
+        self.equations().iter().all(|e| e.read == e.sum())
+    }
+
+    /// What is wrong with the books of a result with these stats; `None` if
+    /// they balance and the result has what they say was written.
+    pub fn imbalance(&self, stats: &BlockStats) -> Option<String> {
+        for equation in self.equations() {
+            if equation.read != equation.sum() {
+                return Some(format!("{equation} does not add up"));
+            }
+        }
+        let chunks = self.chunks_passed + self.chunks_encoded;
+        let pairs = [
+            ("samples", self.written, stats.num_samples),
+            ("chunks", chunks, stats.num_chunks),
+            ("series", self.series_written, stats.num_series),
+        ];
+        let wrong = pairs.into_iter().find(|(_, booked, has)| booked != has);
+        wrong.map(|(what, booked, has)| {
+            format!("{booked} {what} were booked as written, but the result has {has}")
+        })
+    }
+
+    fn equations(&self) -> [Equation; 3] {
+        [
+            Equation {
+                what: "samples",
+                read: self.read,
+                fates: [
+                    ("written", self.written),
+                    ("deduplicated", self.deduplicated),
+                    ("deleted", self.deleted),
+                ],
+            },
+            Equation {
+                what: "chunks",
+                read: self.chunks_read,
+                fates: [
+                    ("passed", self.chunks_passed),
+                    ("deduplicated", self.chunks_deduplicated),
+                    ("replaced", self.chunks_replaced),
+                ],
+            },
+            Equation {
+                what: "series",
+                read: self.series_read,
+                fates: [
+                    ("written", self.series_written),
+                    ("joined", self.series_joined),
+                    ("emptied", self.series_emptied),
+                ],
+            },
+        ]
+    }
+}
+
+/// One line of the books: what was read, by fate.
+struct Equation {
+    what: &'static str,
+    read: u64,
+    fates: [(&'static str, u64); 3],
+}
+
+impl Equation {
+    fn sum(&self) -> u64 {
+        self.fates.iter().map(|(_, n)| n).sum()
+    }
+}
+
+impl fmt::Display for Equation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fates = self.fates.map(|(fate, n)| format!("{n} {fate}"));
+        write!(f, "{} {} = {}", self.read, self.what, fates.join(" + "))
+    }
+}
+
+/// The three equations, and what the written encodings could not carry.
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = self.equations().map(|e| e.to_string());
+        write!(f, "{}", lines.join(", "))?;
+        if self.chunks_encoded > 0 {
+            write!(f, ", {} chunks encoded anew", self.chunks_encoded)?;
+        }
+        if self.start_times_dropped > 0 {
+            write!(f, ", {} start times dropped", self.start_times_dropped)?;
+        }
+        Ok(())
     }
 }
 
@@ -137,5 +226,46 @@ mod tests {
             *column(&mut wrong) += 1;
             assert!(!wrong.balances());
         }
+    }
+    #[test]
+    fn what_does_not_add_up_is_said() {
+        let ledger = Ledger {
+            read: 6,
+            written: 4,
+            deduplicated: 2,
+            chunks_read: 2,
+            chunks_replaced: 2,
+            chunks_encoded: 1,
+            series_read: 2,
+            series_written: 1,
+            series_joined: 1,
+            ..Ledger::default()
+        };
+        let stats = BlockStats {
+            num_samples: 4,
+            num_chunks: 1,
+            num_series: 1,
+            ..BlockStats::default()
+        };
+        assert_eq!(ledger.imbalance(&stats), None);
+        assert_eq!(
+            ledger.to_string(),
+            "6 samples = 4 written + 2 deduplicated + 0 deleted, \
+             2 chunks = 0 passed + 0 deduplicated + 2 replaced, \
+             2 series = 1 written + 1 joined + 0 emptied, 1 chunks encoded anew"
+        );
+        let wrong = Ledger { read: 7, ..ledger };
+        assert_eq!(
+            wrong.imbalance(&stats).unwrap(),
+            "7 samples = 4 written + 2 deduplicated + 0 deleted does not add up"
+        );
+        let more = BlockStats {
+            num_chunks: 2,
+            ..stats
+        };
+        assert_eq!(
+            ledger.imbalance(&more).unwrap(),
+            "1 chunks were booked as written, but the result has 2"
+        );
     }
 }

@@ -83,7 +83,7 @@ mod series_support;
 mod test_support;
 
 pub use ledger::Ledger;
-pub use pipeline::{Dedup, MergeMemory, MergeOptions, Merged, merge};
+pub use pipeline::{Dedup, MergeFn, MergeMemory, MergeOptions, Merged, merge};
 pub use sink::Output;
 pub use source::Source;
 

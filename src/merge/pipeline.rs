@@ -112,6 +112,9 @@ pub struct Merged {
     pub chunk_max_size: u64,
 }
 
+/// [`merge`], or what a test puts in its place.
+pub type MergeFn = fn(Vec<Source>, &MergeOptions, Output) -> Result<Merged, MergeError>;
+
 /// What else a merge can be told; tests do.
 #[derive(Clone, Copy)]
 pub(super) struct Tuning {
@@ -203,11 +206,10 @@ pub(super) fn merge_with(
 fn finish(sink: Sink, series_seen: u64) -> Result<Merged, MergeError> {
     let mut merged = sink.finish()?;
     merged.series_seen = series_seen;
-    if !merged.ledger.balances() {
-        let what = format!("samples do not add up: {:?}", merged.ledger);
-        return Err(Error::Misuse(what).into());
+    match merged.ledger.imbalance(&merged.stats) {
+        Some(what) => Err(Error::Misuse(format!("the books do not balance: {what}")).into()),
+        None => Ok(merged),
     }
-    Ok(merged)
 }
 
 /// Why the stages ended early.

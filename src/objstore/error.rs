@@ -71,6 +71,9 @@ pub enum Kind {
     /// This kind of bucket has no such operation.
     #[error("not supported by this bucket")]
     Unsupported,
+    /// The disk of a folder bucket, or the store itself, is full.
+    #[error("no space left")]
+    Full,
     /// A local file or directory failed.
     #[error("local file failed")]
     Local,
@@ -114,7 +117,10 @@ impl Kind {
             Self::Incomplete => "run again; the partial object is replaced",
             Self::BadName => "rename or remove the object",
             Self::Unsupported => return None,
-            Self::Local => "check free space, permissions and the mount",
+            Self::Full => {
+                "free space in the bucket (see what is marked for deletion), then run again"
+            }
+            Self::Local => "check permissions and the mount",
             Self::Stopped => return None,
             Self::Other => return None,
         })
@@ -133,6 +139,13 @@ impl Kind {
                 | Self::Other
         )
     }
+}
+
+/// Whether the operating system had no room for what was written.
+#[must_use]
+pub fn is_full(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// One failed operation on one bucket. Its text is safe to log.
@@ -219,6 +232,7 @@ impl Scene {
         let kind = match err.kind() {
             std::io::ErrorKind::NotFound => Kind::NotFound,
             std::io::ErrorKind::PermissionDenied => Kind::Denied,
+            kind if is_full(kind) => Kind::Full,
             _ => Kind::Local,
         };
         self.error(kind, object, format!("{what}: {err}"))
@@ -344,6 +358,7 @@ impl Clues {
             | "TooManyRequests" => Kind::Throttled,
             "PreconditionFailed" | "InvalidRange" => Kind::Changed,
             "EntityTooLarge" => Kind::TooLarge,
+            "XMinioStorageFull" | "StorageFull" | "QuotaExceeded" => Kind::Full,
             "KeyTooLongError" | "XMinioInvalidObjectName" | "InvalidObjectName" => Kind::BadName,
             "NotImplemented" | "MethodNotAllowed" => Kind::Unsupported,
             "RequestTimeout" => Kind::Timeout,
@@ -417,6 +432,7 @@ impl Clues {
                 Some(Kind::Truncated)
             }
             (_, None, Some(std::io::ErrorKind::PermissionDenied)) => Some(Kind::Denied),
+            (_, None, Some(kind)) if is_full(kind) => Some(Kind::Full),
             (_, None, Some(_)) => Some(Kind::Local),
             _ => None,
         }

@@ -51,7 +51,7 @@ mod writer;
 pub use bucket::{Bucket, BucketKind, Object};
 pub use config::{BucketConfig, ConfigError, Provider};
 pub use counting::{Count, Counts};
-pub use error::{Error, Kind, Result};
+pub use error::{Error, Kind, Result, is_full};
 pub use reader::ReadAhead;
 pub use writer::UploadSettings;
 

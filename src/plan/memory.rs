@@ -123,7 +123,10 @@ mod tests {
                     };
                     let shares = JobMemory::of(&machine(budget, threads), sizes);
                     let total = shares.total(&sizes);
-                    assert!(total <= budget - BASE_BYTES, "{budget} {threads} {shares:?}");
+                    assert!(
+                        total <= budget - BASE_BYTES,
+                        "{budget} {threads} {shares:?}"
+                    );
                     assert!(shares.part >= LEAST_PART && shares.batch >= 16 << 10);
                 }
             }

@@ -429,7 +429,11 @@ mod tests {
     #[test]
     fn numbers_are_the_same_wherever_they_lie() {
         let spill = MemorySpill::new();
-        for room in [Room::unlimited(), limited(100_000, &spill), limited(7, &spill)] {
+        for room in [
+            Room::unlimited(),
+            limited(100_000, &spill),
+            limited(7, &spill),
+        ] {
             let mut builder = NumbersBuilder::new(20_000, &room).unwrap();
             for i in 0..20_000 {
                 builder.push(i * 3).unwrap();

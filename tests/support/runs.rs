@@ -39,6 +39,7 @@ pub fn compactor(
             fetch_concurrency: 8,
             scratch: scratch.to_owned(),
             budget: Budget::new(1 << 30, u64::MAX),
+            merge: lithify::merge::merge,
         },
     }
 }

@@ -129,10 +129,7 @@ impl Column {
                 if run.is_empty() {
                     run = runs.next()?;
                 }
-                f(
-                    u32::from_le_bytes(*word),
-                    run.next().unwrap_or_default(),
-                );
+                f(u32::from_le_bytes(*word), run.next().unwrap_or_default());
             }
         }
         Ok(())
@@ -335,7 +332,10 @@ impl Groups {
     fn sort(&mut self, column: &Column, refs: &[u32], shelf: &Shelf) -> Result<()> {
         let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(column.values.len());
         column.each(shelf, |value, series| {
-            pairs.extend(refs.get(series as usize).map(|&reference| (value, reference)));
+            pairs.extend(
+                refs.get(series as usize)
+                    .map(|&reference| (value, reference)),
+            );
         })?;
         pairs.sort_unstable();
         for list in pairs.chunk_by(|a, b| a.0 == b.0) {
