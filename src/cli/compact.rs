@@ -11,7 +11,7 @@ use super::flags::{
 };
 use super::{Outcome, dry_run, warn};
 use crate::compact::report::RunReport;
-use crate::compact::{Compactor, Options, keep};
+use crate::compact::{Budget, Compactor, Options, keep};
 use crate::error::{Error, Kind, Result};
 use crate::merge;
 use crate::objstore::{Bucket, BucketConfig};
@@ -79,6 +79,7 @@ impl Args {
             machine: Machine {
                 threads,
                 memory_bytes: self.run.memory_bytes(),
+                scratch_bytes: self.run.scratch_bytes(&self.bucket.data_dir),
                 ..Machine::default()
             },
         })
@@ -153,7 +154,10 @@ async fn compact_all(
         .compaction
         .concurrency
         .map_or_else(|| pool.current_num_threads(), usize::from);
-    let budget = args.run.budget(&args.bucket.data_dir);
+    let machine = &settings.machine;
+    let (memory, scratch) = (machine.memory_bytes, machine.scratch_bytes);
+    tracing::debug!(memory, scratch, "budget in bytes");
+    let budget = Budget::new(memory, scratch);
     let mut outcome = Outcome::Done;
     let mut failed = None;
     for bucket in buckets {

@@ -144,7 +144,8 @@ async fn make(context: &JobContext, job: &Job, id: Ulid) -> Result<Made> {
     let space = context.budget.space();
     let scratch = ScratchDir::create(&context.scratch, &id.to_string(), space)?;
     let index_file = scratch.file(INDEX);
-    let merged = merge_on_a_thread(context, job, id, &scratch).await?;
+    let uploads = with_share(&context.bucket, job);
+    let merged = merge_on_a_thread(context, job, id, (uploads.clone(), &scratch)).await?;
     check::books(&merged)?;
     if merged.stats.num_series == 0 {
         return Ok(Made {
@@ -160,10 +161,8 @@ async fn make(context: &JobContext, job: &Job, id: Ulid) -> Result<Made> {
         check::index(&checked, &expected, range)
     })
     .await?;
-    context
-        .bucket
-        .upload_file(&index_file, &path(id, INDEX))
-        .await?;
+    uploads.upload_file(&index_file, &path(id, INDEX)).await?;
+    drop(uploads);
     let meta = result::meta(id, job, &merged, context.clock.now_ms())
         .ok_or_else(|| Error::new(Kind::Internal, "a job without sources"))?;
     look::still_wanted(&context.bucket, job, &context.known).await?;
@@ -185,7 +184,7 @@ async fn merge_on_a_thread(
     context: &JobContext,
     job: &Job,
     id: Ulid,
-    scratch: &ScratchDir,
+    (bucket, scratch): (Bucket, &ScratchDir),
 ) -> Result<Merged> {
     let (sources, ids) = open_sources(&context.bucket, job).await?;
     let options = MergeOptions {
@@ -196,12 +195,6 @@ async fn merge_on_a_thread(
         segment_bytes: DEFAULT_SEGMENT_SIZE,
         memory: merge_memory(job, scratch),
     };
-    let shares = &job.cost.memory;
-    let bucket = context.bucket.clone().with_upload(UploadSettings {
-        part_size: shares.part as usize,
-        parts_in_flight: shares.parts_in_flight as usize,
-        ..context.bucket.upload_settings()
-    });
     let output = Output {
         index: scratch.writer(INDEX)?,
         create_segment: Box::new(move |seq| {
@@ -217,6 +210,16 @@ async fn merge_on_a_thread(
         merge(sources, &options, output).map_err(|e| block::of_merge(e, &ids))
     })
     .await
+}
+
+/// The bucket, for uploads that keep to the job's share of the memory.
+fn with_share(bucket: &Bucket, job: &Job) -> Bucket {
+    let shares = &job.cost.memory;
+    bucket.clone().with_upload(UploadSettings {
+        part_size: shares.part as usize,
+        parts_in_flight: shares.parts_in_flight as usize,
+        ..bucket.upload_settings()
+    })
 }
 
 /// Half of the tables' share for symbols, half for postings.

@@ -15,6 +15,7 @@ use super::config::{BucketConfig, Provider, S3Config, process_env};
 use super::counting::{Counters, CountingStore, Counts};
 use super::error::{Kind, Result, Scene};
 use super::folder::FolderStore;
+use super::parts::PartPool;
 use super::reader::{AheadReader, FileReader, ReadAhead, map};
 use super::s3;
 use super::writer::{Upload, UploadSettings};
@@ -64,6 +65,7 @@ impl From<ObjectMeta> for Object {
 pub struct Bucket {
     inner: Arc<Inner>,
     upload: UploadSettings,
+    part_pool: PartPool,
 }
 
 struct Inner {
@@ -152,6 +154,7 @@ impl Parts {
                 background: Mutex::default(),
             }),
             upload: self.upload,
+            part_pool: PartPool::default(),
         })
     }
 }
@@ -240,7 +243,11 @@ impl Bucket {
     /// The same bucket with other settings for what this handle uploads.
     #[must_use]
     pub fn with_upload(self, upload: UploadSettings) -> Self {
-        Self { upload, ..self }
+        Self {
+            upload,
+            part_pool: PartPool::default(),
+            ..self
+        }
     }
 }
 
@@ -356,6 +363,10 @@ impl Bucket {
 
     pub(super) fn upload(&self, name: &str) -> Result<Upload> {
         Ok(Upload::new(self.clone(), self.path(name)?, self.upload))
+    }
+
+    pub(super) fn part_pool(&self) -> &PartPool {
+        &self.part_pool
     }
 
     pub(super) fn attributes(&self) -> &Attributes {

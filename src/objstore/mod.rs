@@ -43,6 +43,7 @@ mod counting;
 mod credentials;
 mod error;
 mod folder;
+mod parts;
 mod reader;
 mod requests;
 mod s3;

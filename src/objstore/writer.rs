@@ -14,7 +14,6 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload};
 use tokio::task::JoinHandle;
@@ -174,14 +173,24 @@ impl Upload {
         })
     }
 
-    /// Grows the buffer by doubling, so that a small object stays small, but
-    /// never beyond one part.
+    /// Takes a buffer that was used before; else grows one by doubling, so that
+    /// a small object stays small, but never beyond one part.
     fn reserve(&mut self, more: usize, full: usize) {
         let need = self.buffer.len() + more;
-        if need > self.buffer.capacity() {
-            let want = need.max(self.buffer.capacity() * 2).min(full);
-            self.buffer.reserve_exact(want - self.buffer.len());
+        if need <= self.buffer.capacity() {
+            return;
         }
+        let fresh = self.buffer.capacity() == 0;
+        if let Some(idle) = fresh.then(|| self.bucket.part_pool().take(full)).flatten() {
+            self.buffer = idle;
+            return;
+        }
+        // An object that has parts already will fill this one, too.
+        let want = match self.parts {
+            Some(_) => full,
+            None => need.max(self.buffer.capacity() * 2).min(full),
+        };
+        self.buffer.reserve_exact(want - self.buffer.len());
     }
 
     fn send_part(&mut self) -> Result<()> {
@@ -192,7 +201,9 @@ impl Upload {
         if self.parts.is_none() {
             self.begin()?;
         }
-        let data = Bytes::from(std::mem::take(&mut self.buffer));
+        let part = self.settings.part_size;
+        let buffer = std::mem::take(&mut self.buffer);
+        let data = self.bucket.part_pool().lend(buffer, part);
         // Parts grow late in a huge object: the limit is one of bytes.
         let limit = self.settings.part_size * self.settings.parts_in_flight.max(1);
         self.wait(|parts| parts.bytes_in_flight + data.len() > limit)?;
@@ -280,7 +291,12 @@ impl Upload {
 
     fn put_whole(&mut self) -> Result<()> {
         let (store, path) = (self.bucket.store().clone(), self.path.clone());
-        let payload = PutPayload::from(Bytes::from(std::mem::take(&mut self.buffer)));
+        let buffer = std::mem::take(&mut self.buffer);
+        let data = self
+            .bucket
+            .part_pool()
+            .lend(buffer, self.settings.part_size);
+        let payload = PutPayload::from(data);
         let options = PutOptions {
             attributes: self.bucket.attributes().clone(),
             ..PutOptions::default()

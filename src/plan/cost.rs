@@ -33,6 +33,8 @@ pub struct Machine {
     pub threads: usize,
     /// What the run may take of the memory, bytes.
     pub memory_bytes: u64,
+    /// What all files in scratch may take, bytes.
+    pub scratch_bytes: u64,
     /// Bytes of one part of an upload.
     pub part_bytes: u64,
     /// Bytes per second that the bucket delivers or takes.
@@ -53,6 +55,7 @@ impl Default for Machine {
         Self {
             threads: 1,
             memory_bytes: 4 << 30,
+            scratch_bytes: u64::MAX,
             part_bytes: 16 << 20,
             bucket_bytes_per_second: 400e6,
             mix_ns: 17.0,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::filter::LiveBlock;
 use super::group::Group;
 use super::model::{Held, HeldReason};
+use super::settings::Settings;
 use crate::block::markers::NO_COMPACT_MARK;
 use crate::block::meta::Labels;
 
@@ -33,6 +34,30 @@ impl Held {
             why: HeldReason::OverlapNotAllowed,
             what: format!("{} {what}", blocks.len()),
             cure,
+            blocks: blocks.iter().map(|b| b.id()).collect(),
+            range: (start.unwrap_or(0), end.unwrap_or(0)),
+        }
+    }
+
+    /// Blocks whose compaction needs more scratch than there is, bytes.
+    pub(super) fn scratch<'a>(
+        group: &Group,
+        blocks: impl Iterator<Item = &'a LiveBlock>,
+        needed: u64,
+        settings: &Settings,
+    ) -> Self {
+        let blocks: Vec<&LiveBlock> = blocks.collect();
+        let start = blocks.iter().map(|b| b.min_time()).min();
+        let end = blocks.iter().map(|b| b.max_time()).max();
+        Self {
+            group: group.key,
+            labels: Arc::new(group.labels.clone()),
+            why: HeldReason::Scratch,
+            what: format!(
+                "their compaction needs at least {needed} bytes of scratch, {} may be used",
+                settings.machine.scratch_bytes
+            ),
+            cure: "raise --max-scratch, or give a larger disk with --data-dir".to_owned(),
             blocks: blocks.iter().map(|b| b.id()).collect(),
             range: (start.unwrap_or(0), end.unwrap_or(0)),
         }

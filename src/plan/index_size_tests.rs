@@ -32,13 +32,17 @@ fn block(n: u64, text: &str) -> BlockView {
     }
 }
 
-/// The first plan and the marks, each as numbers of blocks from 1.
-fn planned(text: &str) -> (Vec<u64>, Vec<u64>) {
+fn view(text: &str) -> BucketView {
     let blocks = (1..).zip(text.split_whitespace());
-    let view = BucketView {
+    BucketView {
         blocks: blocks.map(|(n, b)| block(n, b)).collect(),
         ..BucketView::default()
-    };
+    }
+}
+
+/// The first plan and the marks, each as numbers of blocks from 1.
+fn planned(text: &str) -> (Vec<u64>, Vec<u64>) {
+    let view = view(text);
     let settings = Settings {
         vertical: true,
         one_pass: false,
@@ -77,4 +81,41 @@ fn every_row_of_the_index_size_table() {
     for (text, picked, marks) in rows {
         assert_eq!(planned(text), (picked.to_vec(), marks.to_vec()), "{text}");
     }
+}
+
+#[test]
+fn jobs_that_cannot_fit_into_scratch_wait_and_chains_end_before_them() {
+    let planned = |scratch_bytes: u64, one_pass: bool| {
+        let settings = Settings {
+            vertical: true,
+            one_pass,
+            ranges_ms: vec![20, 60, 180, 540, 1620],
+            consistency_delay_ms: i64::MIN,
+            machine: cost::Machine {
+                scratch_bytes,
+                ..cost::Machine::default()
+            },
+            ..Settings::default()
+        };
+        // A stream with a large block in one window, and small ones.
+        let text = "0-20/1000 20-40/10 40-60/10 60-80/10 80-100/10 100-120/10 \
+                    120-140/10 140-160/10 160-180/10 200-220/1";
+        plan(&view(text), &settings, 0)
+    };
+    let whole = planned(u64::MAX, true);
+    assert_eq!((whole.jobs.len(), whole.held.len()), (1, 0));
+    assert_eq!(whole.jobs[0].sources.len(), 9);
+    // 900 bytes are the least that an index of at most 1000 may become.
+    let held = planned(899, false);
+    assert_eq!(held.held.len(), 1);
+    assert_eq!(held.held[0].why, HeldReason::Scratch);
+    assert_eq!(held.held[0].blocks.len(), 3);
+    let what = &held.held[0].what;
+    assert!(
+        what.contains("at least 900 bytes of scratch, 899 may be used"),
+        "{what}"
+    );
+    assert_eq!(held.jobs.len(), 1);
+    assert!(held.jobs.iter().all(|j| j.sources.len() == 3));
+    assert!(planned(900, false).held.is_empty());
 }

@@ -300,12 +300,17 @@ pub enum HeldReason {
     ParquetMigrated,
     /// Prometheus failed to compact it; its windows wait.
     CompactionFailed,
+    /// Their compaction needs more scratch than there is.
+    Scratch,
 }
 
 impl HeldReason {
     /// True if a person should look at it; the others are as intended.
     pub fn is_problem(self) -> bool {
-        matches!(self, Self::OverlapNotAllowed | Self::Damaged)
+        matches!(
+            self,
+            Self::OverlapNotAllowed | Self::Damaged | Self::Scratch
+        )
     }
 
     /// Stable name.
@@ -316,6 +321,7 @@ impl HeldReason {
             Self::NoCompactMark => "no-compact-mark",
             Self::ParquetMigrated => "parquet-migrated",
             Self::CompactionFailed => "compaction-failed",
+            Self::Scratch => "scratch",
         }
     }
 }
@@ -339,6 +345,8 @@ pub enum CutReason {
     IndexSize,
     /// It would take longer than `--max-job-time`.
     JobTime,
+    /// It would need more scratch than there is.
+    Scratch,
 }
 
 impl CutReason {
@@ -347,6 +355,7 @@ impl CutReason {
         match self {
             Self::IndexSize => "index size",
             Self::JobTime => "job time",
+            Self::Scratch => "scratch",
         }
     }
 }

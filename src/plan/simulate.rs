@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use ulid::Ulid;
 
-use super::cost;
+use super::cost::{self, Cost};
 use super::filter::LiveBlock;
 use super::group::Group;
 use super::leveled::{self, Span};
@@ -131,10 +131,15 @@ impl Simulation<'_> {
             }
             let blocks = run.iter().map(|&i| &self.group.blocks[i]);
             self.out.held.push(Held::overlap(self.group, blocks));
-            for i in run {
-                self.nodes[i].span.no_compact = true;
-                self.nodes[i].span.failed = true;
-            }
+            self.hold(run);
+        }
+    }
+
+    /// These blocks wait, and with them the windows they lie in.
+    fn hold(&mut self, nodes: Vec<usize>) {
+        for i in nodes {
+            self.nodes[i].span.no_compact = true;
+            self.nodes[i].span.failed = true;
         }
     }
 
@@ -159,8 +164,23 @@ impl Simulation<'_> {
                 }
                 continue;
             }
-            if self.has_made(&picked) && self.seconds(&picked) > self.settings.max_job_seconds {
-                return self.cut(&picked, CutReason::JobTime);
+            let cost = self.cost(&picked);
+            let fits = cost.scratch_bytes.0 <= self.settings.machine.scratch_bytes;
+            if self.has_made(&picked) {
+                if cost.seconds > self.settings.max_job_seconds {
+                    return self.cut(&picked, CutReason::JobTime);
+                }
+                if !fits {
+                    return self.cut(&picked, CutReason::Scratch);
+                }
+            } else if !fits {
+                let blocks = picked
+                    .iter()
+                    .map(|&i| &self.group.blocks[self.nodes[i].leaves[0]]);
+                let held = Held::scratch(self.group, blocks, cost.scratch_bytes.0, self.settings);
+                self.out.held.push(held);
+                self.hold(picked);
+                continue;
             }
             return Some((picked, reason));
         }
@@ -230,12 +250,12 @@ impl Simulation<'_> {
         leaves
     }
 
-    /// Predicted seconds of a job straight from the leaves.
-    fn seconds(&self, picked: &[usize]) -> f64 {
+    /// Predicted cost of a job straight from the leaves.
+    fn cost(&self, picked: &[usize]) -> Cost {
         let leaves = self.leaves(picked);
         let (sources, places) = self.sources_of(&leaves);
         let settings = self.settings;
-        cost::predict(&sources, &places, settings.dedup, &settings.machine).seconds
+        cost::predict(&sources, &places, settings.dedup, &settings.machine)
     }
 
     /// Replaces the picked blocks by the one made of them, and drops what it

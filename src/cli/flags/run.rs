@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::refuse;
 use crate::cli::size::parse_size;
-use crate::compact::Budget;
 use crate::error::Result;
 use crate::plan::memory::LEAST_BYTES;
 use crate::runtime::memory::LimitedBy;
@@ -86,11 +85,9 @@ impl RunFlags {
         self.max_memory.unwrap_or_else(found).max(LEAST_BYTES)
     }
 
-    /// What all jobs may take, with files under `data_dir`.
-    pub(crate) fn budget(&self, data_dir: &Path) -> Budget {
+    /// Disk space for files under `data_dir`, bytes.
+    pub(crate) fn scratch_bytes(&self, data_dir: &Path) -> u64 {
         let found = || disk::free_bytes(data_dir).map_or(u64::MAX, |free| free / 10 * 9);
-        let scratch = self.max_scratch.unwrap_or_else(found);
-        tracing::debug!(memory = self.memory_bytes(), scratch, "budget in bytes");
-        Budget::new(self.memory_bytes(), scratch)
+        self.max_scratch.unwrap_or_else(found)
     }
 }
