@@ -47,6 +47,8 @@ pub struct JobContext {
     pub dedup: Dedup,
     /// Blocks that are no surprise.
     pub(super) known: Known,
+    /// Jobs at the same time.
+    pub(super) concurrency: usize,
 }
 
 /// Runs one job.
@@ -218,7 +220,9 @@ pub(super) async fn open_sources(bucket: &Bucket, job: &Job) -> Result<(Vec<Sour
         let view = block.view.clone();
         let sizes = move |file: &str| view.file_size(file);
         let meta = &block.view.meta.tsdb;
-        sources.push(open_source(bucket, meta, sizes, ranked.len(), place).await?);
+        let mut source = open_source(bucket, meta, sizes, ranked.len(), place).await?;
+        source.stated = block.view.meta.stated();
+        sources.push(source);
     }
     Ok((sources, ranked.iter().map(|(b, _)| b.id()).collect()))
 }

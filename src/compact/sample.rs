@@ -16,9 +16,7 @@ use crate::merge::{self, Dedup, MergeOptions, Merged, Output};
 use crate::objstore::Bucket;
 use crate::plan::Job;
 use crate::plan::cost::Cost;
-use crate::tsdb;
 use crate::tsdb::chunks::DEFAULT_SEGMENT_SIZE;
-use crate::tsdb::source::BlobWriter;
 
 /// Replaces the ranges in the cost of a job by what one in `one_in` of its
 /// series shows.
@@ -40,12 +38,8 @@ pub async fn measure(
         one_in: one_in.max(1),
         segment_bytes: DEFAULT_SEGMENT_SIZE,
     };
-    let output = Output {
-        index: Box::new(Nowhere(0)),
-        create_segment: Box::new(|_| Ok(Box::new(Nowhere(0)))),
-    };
     let merged = on_a_thread("sample", move || {
-        merge::merge(sources, &options, output).map_err(|e| block::of_merge(e, &ids))
+        merge::merge(sources, &options, Output::nowhere()).map_err(|e| block::of_merge(e, &ids))
     })
     .await?;
     extrapolate(&merged, &mut job.cost);
@@ -70,18 +64,4 @@ fn extrapolate(sample: &Merged, cost: &mut Cost) {
     cost.samples = exact(all(sample.ledger.written));
     cost.index_bytes = exact(index);
     cost.bytes = exact(chunks + index);
-}
-
-/// Counts bytes and forgets them.
-struct Nowhere(u64);
-
-impl BlobWriter for Nowhere {
-    fn write(&mut self, data: &[u8]) -> tsdb::Result<()> {
-        self.0 += data.len() as u64;
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>) -> tsdb::Result<u64> {
-        Ok(self.0)
-    }
 }

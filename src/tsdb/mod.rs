@@ -34,4 +34,5 @@ pub mod meta;
 pub mod source;
 pub mod tombstones;
 
+pub use crate::damage::Damage;
 pub use error::{Corrupt, Error, Result};

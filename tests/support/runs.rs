@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lithify::compact::quarantine::DEFAULT_MAX_BLOCKS;
 use lithify::compact::report::RunReport;
 use lithify::compact::{Compactor, Options};
 use lithify::objstore::Bucket;
@@ -38,6 +39,7 @@ pub fn compactor(
             concurrency: threads,
             fetch_concurrency: 8,
             scratch: scratch.to_owned(),
+            max_quarantined: DEFAULT_MAX_BLOCKS,
         },
     }
 }
