@@ -117,6 +117,7 @@ impl Block {
             run: 0,
             replica,
             tombstones: None,
+            stated: None,
         }
     }
 }

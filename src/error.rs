@@ -10,6 +10,8 @@ use std::fmt;
 
 use ulid::Ulid;
 
+use crate::damage::Damage;
+
 /// Result of everything above the codec.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -54,6 +56,7 @@ pub struct Error {
     what: String,
     cure: Option<String>,
     block: Option<Ulid>,
+    damage: Option<Damage>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -65,6 +68,7 @@ impl Error {
             what: what.into(),
             cure: None,
             block: None,
+            damage: None,
             source: None,
         }
     }
@@ -90,7 +94,15 @@ impl Error {
         self
     }
 
-    /// Wraps this error with the larger task that failed; kind, cure and block stay.
+    /// Says what is wrong with the block.
+    #[must_use]
+    pub fn with_damage(mut self, damage: Damage) -> Self {
+        self.damage = Some(damage);
+        self
+    }
+
+    /// Wraps this error with the larger task that failed; kind, cure, block and
+    /// damage stay.
     #[must_use]
     pub fn context(self, what: impl Into<String>) -> Self {
         Self {
@@ -98,6 +110,7 @@ impl Error {
             what: what.into(),
             cure: self.cure.clone(),
             block: self.block,
+            damage: self.damage,
             source: Some(Box::new(self)),
         }
     }
@@ -115,6 +128,11 @@ impl Error {
     /// The block whose fault it is, if it is known.
     pub fn block(&self) -> Option<Ulid> {
         self.block
+    }
+
+    /// What is wrong with the block, if one is damaged.
+    pub fn damage(&self) -> Option<Damage> {
+        self.damage
     }
 
     /// The whole chain in one line, outermost first, for logs.
@@ -152,10 +170,13 @@ mod tests {
 
     #[test]
     fn the_chain_names_every_level_once() {
-        let inner = Error::new(Kind::Corrupt, "bad magic").with_cure("mark it");
+        let inner = Error::new(Kind::Corrupt, "bad magic")
+            .with_cure("mark it")
+            .with_damage(Damage::ChunkChecksum);
         let outer = inner.context("block A").context("group B");
         assert_eq!(outer.chain(), "group B: block A: bad magic");
         assert_eq!(outer.kind(), Kind::Corrupt);
         assert_eq!(outer.cure(), Some("mark it"));
+        assert_eq!(outer.damage(), Some(Damage::ChunkChecksum));
     }
 }

@@ -24,7 +24,7 @@
 //!
 //! A module may name only those to its left; `tests/architecture.rs` holds it:
 //!
-//! `tsdb, runtime, error <- merge, objstore <- block <- plan <- compact <-
+//! `damage <- error <- tsdb, runtime <- merge, objstore <- block <- plan <- compact <-
 //! telemetry, cli <- main`
 //!
 //! `tsdb`, `merge` and `plan` are pure: no async runtime, no bucket, no clock.
@@ -32,6 +32,7 @@
 pub mod block;
 pub mod cli;
 pub mod compact;
+pub mod damage;
 pub mod error;
 pub mod merge;
 pub mod objstore;

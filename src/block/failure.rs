@@ -2,11 +2,10 @@
 
 use ulid::Ulid;
 
-use super::markers::NO_COMPACT_MARK;
 use crate::error::{Error, Kind};
 use crate::merge::MergeError;
 use crate::objstore;
-use crate::tsdb;
+use crate::tsdb::{self, Damage};
 
 impl From<objstore::Error> for Error {
     fn from(e: objstore::Error) -> Self {
@@ -34,9 +33,13 @@ impl From<objstore::ConfigError> for Error {
     }
 }
 
-/// Says which of the merged blocks is to blame, and how to go on without it.
+/// Says which of the merged blocks is to blame, and for what.
 pub fn of_merge(error: MergeError, inputs: &[Ulid]) -> Error {
     let blamed = error.input.and_then(|i| inputs.get(i)).copied();
+    let damage = match &error.error {
+        tsdb::Error::Corrupt(corrupt) => Some(corrupt.damage),
+        _ => None,
+    };
     let kind = match &error.error {
         tsdb::Error::Corrupt(_) => Kind::Corrupt,
         tsdb::Error::Read { source, .. } | tsdb::Error::Write { source, .. } => source
@@ -54,12 +57,13 @@ pub fn of_merge(error: MergeError, inputs: &[Ulid]) -> Error {
     if let Some(block) = blamed {
         failed = failed.with_block(block);
     }
+    if let Some(damage) = damage {
+        failed = failed.with_damage(damage);
+    }
     match (kind, blamed) {
-        (Kind::Corrupt, Some(block)) => failed.with_cure(format!(
-            "upload block {block} again from its producer, or keep it out of compactions by \
-             putting {block}/{NO_COMPACT_MARK} into the bucket (thanos tools bucket mark \
-             --marker={NO_COMPACT_MARK} --id={block} --details=damaged)"
-        )),
+        (Kind::Corrupt, Some(block)) => {
+            failed.with_cure(damage.unwrap_or(Damage::Malformed).cure(block))
+        }
         // A table that came back from scratch otherwise than it was written.
         (Kind::Corrupt, None) => failed.with_cure(
             "nothing was marked; check the disk under --data-dir and the memory of the machine",
@@ -72,6 +76,16 @@ pub fn of_merge(error: MergeError, inputs: &[Ulid]) -> Error {
             None => failed,
         },
     }
+}
+
+/// The error for a damaged place in a file of a block.
+pub(super) fn of_file(corrupt: tsdb::Corrupt, block: Ulid) -> Error {
+    let error = MergeError {
+        input: Some(0),
+        series: None,
+        error: corrupt.into(),
+    };
+    of_merge(error, &[block])
 }
 
 /// How to mend what the bucket or the scratch disk failed with.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use ulid::Ulid;
 
-use super::{INDEX, TOMBSTONES, path, segment};
+use super::{INDEX, TOMBSTONES, failure, path, segment};
 use crate::error::Result;
 use crate::merge::Source;
 use crate::objstore::{Bucket, ReadAhead};
 use crate::tsdb::source::BlobReader;
 use crate::tsdb::tombstones::Tombstones;
-use crate::tsdb::{Error as TsdbError, meta::BlockMeta};
+use crate::tsdb::{Damage, Error as TsdbError, meta::BlockMeta};
 
 /// Windows of one file that are read ahead.
 const DEPTH: usize = 3;
@@ -72,7 +72,7 @@ pub async fn open_source(
     )?;
     let tombstones = match sizes(TOMBSTONES) {
         None => None,
-        Some(size) => read_tombstones(bucket, &path(id, TOMBSTONES), size).await?,
+        Some(size) => read_tombstones(bucket, id, size).await?,
     };
     let bucket = bucket.clone();
     let sizes = Arc::new(sizes);
@@ -91,6 +91,7 @@ pub async fn open_source(
         run: place.run,
         replica: place.replica,
         tombstones,
+        stated: None,
     })
 }
 
@@ -110,7 +111,8 @@ fn open_segment(
 ) -> Result<Box<dyn BlobReader>, TsdbError> {
     let size = size.ok_or_else(|| {
         let what = "the index refers to this segment, but it does not exist";
-        TsdbError::from(crate::tsdb::Corrupt::at(0, what).in_file(name, 0))
+        let corrupt = crate::tsdb::Corrupt::at(0, what).because(Damage::MissingSegment);
+        TsdbError::from(corrupt.in_file(name, 0))
     })?;
     let read = |source| TsdbError::Read {
         file: name.to_owned(),
@@ -120,13 +122,13 @@ fn open_segment(
     bucket.open(name, size, ahead).map_err(read)
 }
 
-async fn read_tombstones(bucket: &Bucket, name: &str, size: u64) -> Result<Option<Tombstones>> {
-    let Some(bytes) = bucket.get_bounded(name, size).await? else {
+async fn read_tombstones(bucket: &Bucket, block: Ulid, size: u64) -> Result<Option<Tombstones>> {
+    let name = path(block, TOMBSTONES);
+    let Some(bytes) = bucket.get_bounded(&name, size).await? else {
         return Ok(None);
     };
-    let tombstones = Tombstones::decode(&bytes).map_err(|e| {
-        let what = format!("cannot read {name}");
-        crate::error::Error::new(crate::error::Kind::Corrupt, what).with_source(e.in_file(name, 0))
-    })?;
-    Ok(Some(tombstones))
+    let tombstones = Tombstones::decode(&bytes);
+    Ok(Some(tombstones.map_err(|corrupt| {
+        failure::of_file(corrupt.in_file(&name, 0), block)
+    })?))
 }

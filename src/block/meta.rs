@@ -24,6 +24,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use ulid::Ulid;
 
+use crate::merge::Stated;
+use crate::tsdb::Damage;
 use crate::tsdb::meta::{BlockMeta, META_VERSION};
 
 /// Largest `meta.json` (or marker) we accept, bytes. Real ones stay under a few hundred
@@ -149,6 +151,18 @@ pub enum MetaError {
     Range(i64, i64),
 }
 
+impl MetaError {
+    /// The same for programs.
+    pub fn damage(&self) -> Damage {
+        match self {
+            Self::Parse(_) => Damage::MetaMalformed,
+            Self::Version(_) => Damage::MetaVersion,
+            Self::OtherBlock(_) => Damage::MetaOtherBlock,
+            Self::Range(..) => Damage::MetaRange,
+        }
+    }
+}
+
 impl Meta {
     /// Parses and checks the file of block `id`.
     ///
@@ -196,6 +210,17 @@ impl Meta {
     /// Name of the block.
     pub fn id(&self) -> Ulid {
         self.tsdb.ulid
+    }
+
+    /// What a reader has to find in the block. `None` for downsampled blocks,
+    /// whose numbers upstream takes over from the raw ones in part.
+    pub fn stated(&self) -> Option<Stated> {
+        let stats = &self.tsdb.stats;
+        (self.thanos.downsample.resolution == 0).then_some(Stated {
+            series: stats.num_series,
+            chunks: stats.num_chunks,
+            samples: stats.num_samples,
+        })
     }
 
     /// Bytes of `index` and all segments, as the file list states them.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 
 use super::flags::{
-    BucketFlags, CompactionFlags, DryRun, Given, RetentionFlags, RunFlags, SelectionFlags,
-    ServiceFlags,
+    BucketFlags, CompactionFlags, DryRun, Given, QuarantineFlags, RetentionFlags, RunFlags,
+    SelectionFlags, ServiceFlags,
 };
-use super::{Outcome, dry_run, warn};
+use super::{Outcome, dry_run, quarantine, warn};
 use crate::compact::report::RunReport;
 use crate::compact::{Budget, Compactor, Options, keep};
 use crate::error::{Error, Kind, Result};
@@ -32,6 +32,8 @@ pub(super) struct Args {
     #[command(flatten)]
     pub(super) compaction: CompactionFlags,
     #[command(flatten)]
+    pub(super) quarantine: QuarantineFlags,
+    #[command(flatten)]
     pub(super) retention: RetentionFlags,
     #[command(flatten)]
     pub(super) run: RunFlags,
@@ -50,6 +52,7 @@ impl Args {
         self.bucket.check(given, &mut warnings)?;
         self.selection.check()?;
         self.compaction.check(given, &mut warnings)?;
+        self.quarantine.check(given, &mut warnings);
         self.retention.check(given, &mut warnings)?;
         self.run.check()?;
         self.service.check(given)?;
@@ -171,6 +174,7 @@ async fn compact_all(
                 scratch: args.bucket.data_dir.join("compact"),
                 budget: budget.clone(),
                 merge: merge::merge,
+                max_quarantined: args.quarantine.max_blocks,
             },
             pool: Arc::clone(pool),
         };
@@ -219,6 +223,8 @@ fn summary(bucket: &str, report: &RunReport) -> Result<Outcome> {
         deleted = report.deleted.len(),
         cleaned = report.cleaned.len(),
         kept_out = report.no_compact.len(),
+        quarantined = report.quarantined.len(),
+        transfer_faults = report.transfer_faults,
         held = report.held.len(),
         left_out = report.problems.len(),
         ledger = %ledger,
@@ -237,6 +243,7 @@ fn summary(bucket: &str, report: &RunReport) -> Result<Outcome> {
             blocks = blocks.join(","), cure = held.cure, "blocks left alone"
         );
     }
+    quarantine::show(report)?;
     let failed = report.failed_compactions();
     if failed > 0 && report.jobs.is_empty() {
         let what = format!("all {failed} compactions failed");

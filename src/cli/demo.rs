@@ -8,6 +8,7 @@ use include_dir::{Dir, include_dir};
 
 use super::bucket::{Inventory, StreamRow};
 use super::{Outcome, human};
+use crate::compact::quarantine::DEFAULT_MAX_BLOCKS;
 use crate::compact::{Budget, Compactor, Options, report::RunReport, sync::Syncer};
 use crate::error::{Error, Kind, Result};
 use crate::merge;
@@ -101,6 +102,7 @@ async fn compact(bucket: &Bucket, root: &Path, threads: usize) -> Result<RunRepo
         bucket: bucket.clone(),
         clock: Arc::new(SystemClock),
         options: Options {
+            max_quarantined: DEFAULT_MAX_BLOCKS,
             plan: Settings {
                 replica_labels: REPLICA_LABELS.map(str::to_owned).to_vec(),
                 vertical: true,

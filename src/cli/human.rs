@@ -40,6 +40,45 @@ pub(super) fn change(before: u64, after: u64) -> String {
     format!("{percent:+.0} %")
 }
 
+/// Columns of a page: those of a terminal that everybody has, but one.
+pub(super) const WIDTH: usize = 79;
+
+/// Breaks a text at blanks and indents it, for pages of [`WIDTH`] columns. A
+/// word longer than a line is broken anywhere.
+pub(super) fn wrapped(page: &mut String, text: &str, indent: usize) {
+    let mut column = 0;
+    let room = WIDTH.saturating_sub(indent).max(1);
+    for word in text.split_whitespace().flat_map(|word| pieces(word, room)) {
+        let len = word.chars().count();
+        if column > 0 && indent + column + 1 + len > WIDTH {
+            page.push('\n');
+            column = 0;
+        }
+        if column == 0 {
+            page.push_str(&" ".repeat(indent));
+        } else {
+            page.push(' ');
+            column += 1;
+        }
+        page.push_str(word);
+        column += len;
+    }
+    page.push('\n');
+}
+
+/// A word in pieces of at most `most` characters.
+fn pieces(word: &str, most: usize) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = word;
+    while let Some((end, _)) = rest.char_indices().nth(most) {
+        let (piece, after) = rest.split_at(end);
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces.push(rest);
+    pieces
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,6 +21,7 @@ mod dry_run;
 pub mod duration;
 mod flags;
 mod human;
+mod quarantine;
 pub mod size;
 mod text;
 mod time_bound;

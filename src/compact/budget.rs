@@ -63,10 +63,18 @@ impl Budget {
                  a lower --compact.block-max-index-size makes smaller jobs",
             ));
         }
-        let memory = cost.memory_bytes.saturating_sub(BASE_BYTES);
+        self.take(cost.memory_bytes.saturating_sub(BASE_BYTES), most)
+            .await
+    }
+
+    /// Waits for so many bytes of memory and scratch, or for all there are.
+    ///
+    /// # Errors
+    /// Never in practice: budgets stay open.
+    pub(super) async fn take(&self, memory: u64, scratch: u64) -> Result<Grant> {
         Ok(Grant {
             _memory: self.memory.take(memory).await?,
-            _scratch: self.scratch.take(most).await?,
+            _scratch: self.scratch.take(scratch).await?,
         })
     }
 

@@ -53,6 +53,8 @@ pub struct JobContext {
     pub merge: MergeFn,
     /// Blocks that are no surprise.
     pub(super) known: Known,
+    /// Jobs at the same time.
+    pub(super) concurrency: usize,
 }
 
 /// Runs one job.
@@ -256,7 +258,9 @@ pub(super) async fn open_sources(bucket: &Bucket, job: &Job) -> Result<(Vec<Sour
         let sizes = move |file: &str| view.file_size(file);
         let meta = &block.view.meta.tsdb;
         let memory = (ranked.len(), job.cost.memory.read_ahead);
-        sources.push(open_source(bucket, meta, sizes, memory, place).await?);
+        let mut source = open_source(bucket, meta, sizes, memory, place).await?;
+        source.stated = block.view.meta.stated();
+        sources.push(source);
     }
     Ok((sources, ranked.iter().map(|(b, _)| b.id()).collect()))
 }

@@ -11,7 +11,7 @@
 use serde::Serialize;
 use ulid::Ulid;
 
-use super::report::{Failure, JobReport, RunReport, Task};
+use super::report::{Failure, JobReport, Quarantined, RunReport, Task};
 use crate::block::meta::Labels;
 use crate::error::{Error, Kind, Result};
 use crate::merge::Ledger;
@@ -43,6 +43,8 @@ struct Kept<'a> {
     failures: Vec<Failed>,
     garbage: &'a [Ulid],
     no_compact: &'a [Ulid],
+    quarantined: Vec<Shut<'a>>,
+    transfer_faults: u64,
     deleted: &'a [Ulid],
     cleaned: &'a [Ulid],
     held: Vec<Left<'a>>,
@@ -78,6 +80,15 @@ struct Failed {
     blamed: Option<Ulid>,
 }
 
+/// A damaged block that was put into quarantine.
+#[derive(Debug, Serialize)]
+struct Shut<'a> {
+    block: Ulid,
+    reason: &'static str,
+    details: &'a str,
+    cure: &'a str,
+}
+
 /// Blocks that were left alone.
 #[derive(Debug, Serialize)]
 struct Left<'a> {
@@ -107,6 +118,8 @@ impl RunReport {
             failures: self.failures.iter().map(failed).collect(),
             garbage: &self.garbage,
             no_compact: &self.no_compact,
+            quarantined: self.quarantined.iter().map(shut).collect(),
+            transfer_faults: self.transfer_faults,
             deleted: &self.deleted,
             cleaned: &self.cleaned,
             held: self.left_alone(),
@@ -154,6 +167,15 @@ fn job(job: &JobReport) -> Job<'_> {
         series: job.series,
         seconds: job.seconds,
         ledger: job.ledger,
+    }
+}
+
+fn shut(block: &Quarantined) -> Shut<'_> {
+    Shut {
+        block: block.block,
+        reason: block.reason.as_str(),
+        details: &block.details,
+        cure: &block.cure,
     }
 }
 

@@ -4,12 +4,14 @@ use serde::Serialize;
 use ulid::Ulid;
 
 use crate::block::markers::{
-    DELETION_MARK, DeletionMark, MARKER_VERSION, NO_COMPACT_MARK, NoCompactMark,
+    DELETION_MARK, DeletionMark, MARKER_VERSION, NO_COMPACT_MARK, NO_DOWNSAMPLE_MARK,
+    NoCompactMark, NoDownsampleMark,
 };
 use crate::block::path;
 use crate::error::{Error, Kind, Result};
 use crate::objstore::Bucket;
 use crate::plan::NoCompact;
+use crate::plan::view::Finding;
 use crate::runtime::clock::Clock;
 
 /// Asks for the removal of a block; false if it carried a mark already, which
@@ -50,6 +52,41 @@ pub(super) async fn for_no_compact(
         reason: mark.reason.as_str().to_owned(),
     };
     write(bucket, block, NO_COMPACT_MARK, &mark).await
+}
+
+/// Keeps a damaged block out of compactions and downsampling. Marks that it
+/// carries already stay as they are.
+///
+/// The mark that the planner looks at comes last: if the process dies between
+/// the two, the block is found damaged again and gets the other one.
+///
+/// # Errors
+/// Whatever the bucket fails with.
+pub(super) async fn for_quarantine(
+    bucket: &Bucket,
+    clock: &dyn Clock,
+    block: Ulid,
+    finding: &Finding,
+) -> Result<()> {
+    let now_s = clock.now_ms().div_euclid(1000);
+    let (details, reason) = (finding.what.clone(), finding.reason.as_str().to_owned());
+    let no_downsample = NoDownsampleMark {
+        id: block,
+        version: MARKER_VERSION,
+        details: details.clone(),
+        no_downsample_time: now_s,
+        reason: reason.clone(),
+    };
+    write(bucket, block, NO_DOWNSAMPLE_MARK, &no_downsample).await?;
+    let no_compact = NoCompactMark {
+        id: block,
+        version: MARKER_VERSION,
+        details,
+        no_compact_time: now_s,
+        reason,
+    };
+    write(bucket, block, NO_COMPACT_MARK, &no_compact).await?;
+    Ok(())
 }
 
 async fn write(bucket: &Bucket, block: Ulid, file: &str, mark: &impl Serialize) -> Result<bool> {

@@ -8,6 +8,7 @@ use crate::merge::Ledger;
 use crate::plan::group::GroupKey;
 use crate::plan::view::Problem;
 use crate::plan::{Held, JobKind, Reason};
+use crate::tsdb::Damage;
 
 /// One compaction that was done.
 #[derive(Debug, Clone)]
@@ -40,6 +41,19 @@ pub struct JobReport {
     pub ledger: Ledger,
     /// Wall time, seconds.
     pub seconds: f64,
+}
+
+/// A damaged block that is kept out of compactions and downsampling from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The block.
+    pub block: Ulid,
+    /// What is wrong with it, as its marks say it.
+    pub reason: Damage,
+    /// File, place and what was found there, in one line.
+    pub details: String,
+    /// How to get it out again.
+    pub cure: String,
 }
 
 /// One piece of work that failed.
@@ -86,6 +100,13 @@ pub struct RunReport {
     pub garbage: Vec<Ulid>,
     /// Blocks that are kept out of compactions from now on.
     pub no_compact: Vec<Ulid>,
+    /// Damaged blocks that were marked in this run.
+    pub quarantined: Vec<Quarantined>,
+    /// More damaged blocks were found than may be marked in one run; it ended
+    /// early.
+    pub quarantine_full: bool,
+    /// How often a block that had been blamed was fine when read again.
+    pub transfer_faults: u64,
     /// Blocks removed because their deletion mark was old enough.
     pub deleted: Vec<Ulid>,
     /// Folders removed that were no blocks.
@@ -104,6 +125,8 @@ impl RunReport {
     /// Uploads that are still under way do not count.
     pub fn is_partial(&self) -> bool {
         !self.failures.is_empty()
+            || !self.quarantined.is_empty()
+            || self.quarantine_full
             || self.held.iter().any(|h| h.why.is_problem())
             || self.problems.iter().any(|p| !p.kind.is_partial())
     }
@@ -111,10 +134,11 @@ impl RunReport {
     /// Takes down and logs what failed.
     pub(super) fn fail(&mut self, task: Task, error: Error) {
         let kind = error.kind().as_str();
+        let reason = error.damage().map(Damage::as_str);
         let (chain, cure) = (error.chain(), error.cure().unwrap_or(""));
         match &task {
             Task::Compaction { group, .. } => {
-                tracing::error!(%group, kind, error = chain, cure, "compaction failed");
+                tracing::error!(%group, kind, reason, error = chain, cure, "compaction failed");
             }
             Task::Mark(block) => tracing::error!(%block, kind, error = chain, cure, "mark failed"),
             Task::Deletion(block) => {
@@ -141,6 +165,7 @@ impl RunReport {
         self.jobs.is_empty()
             && self.garbage.is_empty()
             && self.no_compact.is_empty()
+            && self.quarantined.is_empty()
             && self.deleted.is_empty()
             && self.cleaned.is_empty()
             && self.failures.is_empty()

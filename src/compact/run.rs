@@ -8,8 +8,9 @@ use futures::StreamExt;
 use rayon::ThreadPool;
 use ulid::Ulid;
 
-use super::job::{self, JobContext};
+use super::job::JobContext;
 use super::look::Known;
+use super::quarantine::{Ended, Listed, Quarantine};
 use super::report::{RunReport, Task};
 use super::sync::Syncer;
 use super::{Budget, delete, mark, scratch};
@@ -17,9 +18,10 @@ use crate::error::{Error, Kind, Result};
 use crate::merge::MergeFn;
 use crate::objstore::Bucket;
 use crate::plan::group::GroupKey;
-use crate::plan::view::{BlockView, BucketView};
-use crate::plan::{self, Job, Plan};
+use crate::plan::view::{BlockView, BucketView, Finding};
+use crate::plan::{self, HeldReason, Job, Plan};
 use crate::runtime::clock::{Clock, StopWatch};
+use crate::tsdb::Damage;
 
 /// Blocks deleted at the same time; as many as upstream.
 const DELETIONS_AT_ONCE: usize = 32;
@@ -39,6 +41,8 @@ pub struct Options {
     pub budget: Budget,
     /// How sources become one block: [`crate::merge::merge`].
     pub merge: MergeFn,
+    /// Damaged blocks that may be marked in one run; 0 marks none.
+    pub max_quarantined: usize,
 }
 
 /// Everything a run needs from outside.
@@ -65,7 +69,8 @@ impl Compactor {
         let mut syncer = Syncer::new(self.bucket.clone(), self.options.fetch_concurrency);
         let mut report = RunReport::default();
         let mut given_up = GivenUp::default();
-        let known = Known::default();
+        let quarantine = Quarantine::new(self.options.max_quarantined);
+        let context = Arc::new(self.context());
         loop {
             let mut view = syncer.sync().await?;
             given_up.apply_to(&mut view);
@@ -76,21 +81,46 @@ impl Compactor {
             if report.passes == 1 {
                 report.blocks_seen = view.blocks.len();
             }
-            known.add(view.blocks.iter().map(BlockView::id));
+            context.known.add(view.blocks.iter().map(BlockView::id));
             report.held.clone_from(&plan.held);
-            report.problems = view.problems;
+            report.problems.clone_from(&view.problems);
             self.delete_marked(&plan, &mut report).await;
             self.mark(&plan, &mut report).await;
+            let changed = shut_listed(&context, &quarantine, &view, &plan, &mut report).await;
+            if quarantine.is_capped() {
+                break;
+            }
+            if changed {
+                continue;
+            }
             if plan.jobs.is_empty() {
                 self.clean(&plan, &mut report).await;
                 break;
             }
             let jobs = std::mem::take(&mut plan.jobs);
-            self.run_jobs(jobs, &known, &mut report, &mut given_up)
-                .await;
+            run_jobs(jobs, &context, &quarantine, &mut report, &mut given_up).await;
+            if quarantine.is_capped() {
+                break;
+            }
         }
+        report.quarantine_full = quarantine.is_capped();
+        report.transfer_faults = quarantine.transfer_faults();
         report.seconds = watch.elapsed().as_secs_f64();
         Ok(report)
+    }
+
+    fn context(&self) -> JobContext {
+        JobContext {
+            bucket: self.bucket.clone(),
+            clock: Arc::clone(&self.clock),
+            pool: Arc::clone(&self.pool),
+            scratch: self.options.scratch.clone(),
+            budget: self.options.budget.clone(),
+            merge: self.options.merge,
+            dedup: self.options.plan.dedup,
+            known: Known::default(),
+            concurrency: self.options.concurrency,
+        }
     }
 
     /// Removes blocks that were marked long enough ago.
@@ -164,51 +194,73 @@ impl Compactor {
             }
         }
     }
+}
 
-    async fn run_jobs(
-        &self,
-        jobs: Vec<Job>,
-        known: &Known,
-        report: &mut RunReport,
-        given_up: &mut GivenUp,
-    ) {
-        let context = Arc::new(JobContext {
-            bucket: self.bucket.clone(),
-            clock: Arc::clone(&self.clock),
-            pool: Arc::clone(&self.pool),
-            scratch: self.options.scratch.clone(),
-            budget: self.options.budget.clone(),
-            merge: self.options.merge,
-            dedup: self.options.plan.dedup,
-            known: known.clone(),
-        });
-        let mut running = futures::stream::iter(jobs)
-            .map(|job| {
-                let context = Arc::clone(&context);
-                async move {
-                    let result = job::run(&context, &job).await;
-                    (job, result)
+/// Puts blocks into quarantine whose listing does not fit their `meta.json`.
+/// True if the plan is out of date by that.
+async fn shut_listed(
+    context: &JobContext,
+    quarantine: &Quarantine,
+    view: &BucketView,
+    plan: &Plan,
+    report: &mut RunReport,
+) -> bool {
+    let held = plan.held.iter().filter(|h| h.why == HeldReason::Damaged);
+    let ids: HashSet<Ulid> = held.flat_map(|h| h.blocks.iter().copied()).collect();
+    let mut changed = false;
+    for block in view.blocks.iter().filter(|b| ids.contains(&b.id())) {
+        match quarantine.listed(context, block).await {
+            Ok(Listed::Marked(marked)) => {
+                changed = true;
+                report.quarantined.push(marked);
+            }
+            Ok(Listed::Fine) => changed = true,
+            Ok(Listed::Skipped) => {}
+            Err(error) => report.fail(Task::Mark(block.id()), error),
+        }
+        if quarantine.is_capped() {
+            break;
+        }
+    }
+    changed
+}
+
+async fn run_jobs(
+    jobs: Vec<Job>,
+    context: &Arc<JobContext>,
+    quarantine: &Quarantine,
+    report: &mut RunReport,
+    given_up: &mut GivenUp,
+) {
+    let mut running = futures::stream::iter(jobs)
+        // What is under way comes to its end; nothing new is begun.
+        .take_while(|_| std::future::ready(!quarantine.is_capped()))
+        .map(|job| {
+            let context = Arc::clone(context);
+            async move {
+                let ended = quarantine.run_job(&context, &job).await;
+                (job, ended)
+            }
+        })
+        .buffer_unordered(context.concurrency.max(1));
+    while let Some((job, ended)) = running.next().await {
+        match ended {
+            Ended::Done(done) => {
+                if done.result.is_none() {
+                    // Nothing was left; planned again, it would be the same.
+                    given_up.groups.insert(job.group);
                 }
-            })
-            .buffer_unordered(self.options.concurrency.max(1));
-        while let Some((job, result)) = running.next().await {
-            match result {
-                Ok(done) => {
-                    if done.result.is_none() {
-                        // Nothing was left; planned again, it would be the same.
-                        given_up.groups.insert(job.group);
-                    }
-                    report.jobs.push(done);
-                }
-                Err(error) => {
-                    given_up.learn(&job, &error);
-                    let task = Task::Compaction {
-                        group: job.group,
-                        labels: job.labels.clone(),
-                        sources: job.source_ids(),
-                    };
-                    report.fail(task, error);
-                }
+                report.jobs.push(*done);
+            }
+            Ended::Quarantined(marked) => report.quarantined.push(marked),
+            Ended::Failed(error) => {
+                given_up.learn(&job, &error);
+                let task = Task::Compaction {
+                    group: job.group,
+                    labels: job.labels.clone(),
+                    sources: job.source_ids(),
+                };
+                report.fail(task, error);
             }
         }
     }
@@ -219,14 +271,18 @@ impl Compactor {
 struct GivenUp {
     groups: HashSet<GroupKey>,
     /// Blocks that were to blame for a failure, with what was wrong.
-    blocks: HashMap<Ulid, String>,
+    blocks: HashMap<Ulid, Finding>,
 }
 
 impl GivenUp {
     fn learn(&mut self, job: &Job, error: &Error) {
         match error.block() {
             Some(block) if error.kind() == Kind::Corrupt => {
-                self.blocks.insert(block, error.chain());
+                let finding = Finding {
+                    reason: error.damage().unwrap_or(Damage::Malformed),
+                    what: error.chain(),
+                };
+                self.blocks.insert(block, finding);
             }
             _ => {
                 self.groups.insert(job.group);
@@ -237,8 +293,8 @@ impl GivenUp {
     /// Lets the planner leave out what was to blame.
     fn apply_to(&self, view: &mut BucketView) {
         for block in &mut view.blocks {
-            if let Some(what) = self.blocks.get(&block.id()) {
-                block.damaged.get_or_insert_with(|| what.clone());
+            if let Some(finding) = self.blocks.get(&block.id()) {
+                block.damaged.get_or_insert_with(|| finding.clone());
             }
         }
     }

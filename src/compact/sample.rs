@@ -16,9 +16,7 @@ use crate::merge::{self, Dedup, MergeMemory, MergeOptions, Merged, Output};
 use crate::objstore::Bucket;
 use crate::plan::Job;
 use crate::plan::cost::Cost;
-use crate::tsdb;
 use crate::tsdb::chunks::DEFAULT_SEGMENT_SIZE;
-use crate::tsdb::source::BlobWriter;
 
 /// Replaces the ranges in the cost of a job by what one in `one_in` of its
 /// series shows.
@@ -41,12 +39,8 @@ pub async fn measure(
         segment_bytes: DEFAULT_SEGMENT_SIZE,
         memory: MergeMemory::default(),
     };
-    let output = Output {
-        index: Box::new(Nowhere(0)),
-        create_segment: Box::new(|_| Ok(Box::new(Nowhere(0)))),
-    };
     let merged = on_a_thread("sample", move || {
-        merge::merge(sources, &options, output).map_err(|e| block::of_merge(e, &ids))
+        merge::merge(sources, &options, Output::nowhere()).map_err(|e| block::of_merge(e, &ids))
     })
     .await?;
     extrapolate(&merged, &mut job.cost);
@@ -71,18 +65,4 @@ fn extrapolate(sample: &Merged, cost: &mut Cost) {
     cost.samples = exact(all(sample.ledger.written));
     cost.index_bytes = exact(index);
     cost.bytes = exact(chunks + index);
-}
-
-/// Counts bytes and forgets them.
-struct Nowhere(u64);
-
-impl BlobWriter for Nowhere {
-    fn write(&mut self, data: &[u8]) -> tsdb::Result<()> {
-        self.0 += data.len() as u64;
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>) -> tsdb::Result<u64> {
-        Ok(self.0)
-    }
 }

@@ -15,7 +15,11 @@ use crate::block::meta::{MAX_META_BYTES, Meta, MetaError};
 use crate::block::{INDEX, META, path, split_path};
 use crate::error::Result;
 use crate::objstore::{self, Bucket, Object};
-use crate::plan::view::{BlockView, BucketView, ListedFile, PartialView, Problem, ProblemKind};
+use crate::plan::view::{
+    BlockView, BucketView, Finding, ListedFile, PartialView, Problem, ProblemKind,
+};
+use crate::tsdb::Damage;
+use crate::tsdb::chunks::parse_segment_file_name;
 
 /// What tells two versions of one small object apart.
 type Version = (u64, i64, Option<String>);
@@ -102,7 +106,8 @@ impl Syncer {
     fn tell(&mut self, problems: &[Problem]) {
         for problem in problems.iter().filter(|p| !self.told.contains(p)) {
             tracing::warn!(
-                block = %problem.block, what = problem.what, cure = problem.cure, "block left out"
+                block = %problem.block, reason = problem.reason.map(|r| r.as_str()),
+                what = problem.what, cure = problem.cure, "block left out"
             );
         }
         self.told = problems.to_vec();
@@ -142,16 +147,7 @@ impl Syncer {
     /// The view of one block, or why it is left out.
     fn block(&mut self, id: Ulid, objects: &[Object]) -> Result<BlockView, Problem> {
         let meta = self.meta(id)?;
-        let files: Vec<ListedFile> = objects
-            .iter()
-            .filter_map(|o| {
-                let (_, file) = split_path(&o.name)?;
-                Some(ListedFile {
-                    path: file.to_owned(),
-                    size: o.size,
-                })
-            })
-            .collect();
+        let files = files_of(objects);
         Ok(BlockView {
             damaged: incomplete(&meta, &files),
             meta,
@@ -189,6 +185,7 @@ impl Syncer {
                 cure: "wait for the upload to finish; if nobody uploads it, remove the folder"
                     .to_owned(),
                 kind: ProblemKind::Partial,
+                reason: None,
             });
         };
         if let Some((old, meta)) = self.metas.get(&id)
@@ -204,7 +201,8 @@ impl Syncer {
                     MetaError::Parse(cause) => format!("{error}: {cause}"),
                     other => other.to_string(),
                 },
-                cure: "upload the block again, or delete its folder".to_owned(),
+                cure: error.damage().cure(id),
+                reason: Some(error.damage()),
                 kind: match error {
                     MetaError::Parse(_) => ProblemKind::Corrupted,
                     _ => ProblemKind::Unusable,
@@ -233,6 +231,7 @@ impl Syncer {
                 what: format!("{file} has version {version}, this program knows version 1"),
                 cure: "use the program that wrote it, or remove the marker".to_owned(),
                 kind: ProblemKind::Unusable,
+                reason: None,
             }),
         }
     }
@@ -247,14 +246,30 @@ fn is_small(name: &str) -> bool {
     })
 }
 
+/// Files of a block from a listing.
+pub(super) fn files_of(objects: &[Object]) -> Vec<ListedFile> {
+    let file = |o: &Object| {
+        let (_, file) = split_path(&o.name)?;
+        Some(ListedFile {
+            path: file.to_owned(),
+            size: o.size,
+        })
+    };
+    objects.iter().filter_map(file).collect()
+}
+
 /// Compares the listing with what `meta.json` says must be there.
-fn incomplete(meta: &Meta, files: &[ListedFile]) -> Option<String> {
+pub(super) fn incomplete(meta: &Meta, files: &[ListedFile]) -> Option<Finding> {
     let size = |path: &str| files.iter().find(|f| f.path == path).map(|f| f.size);
     let wrong = |path: &str, stated: u64| match size(path) {
-        None => Some(format!("{path} is missing")),
-        Some(n) if stated > 0 && n != stated => Some(format!(
-            "{path} has {n} bytes where meta.json states {stated}"
-        )),
+        None => Some(Finding {
+            reason: missing(path),
+            what: format!("{path} is missing"),
+        }),
+        Some(n) if stated > 0 && n != stated => Some(Finding {
+            reason: Damage::FileSizeMismatch,
+            what: format!("{path} has {n} bytes where meta.json states {stated}"),
+        }),
         Some(_) => None,
     };
     let stated = meta.thanos.files.iter().filter(|f| f.rel_path != META);
@@ -264,13 +279,28 @@ fn incomplete(meta: &Meta, files: &[ListedFile]) -> Option<String> {
         .or_else(|| wrong(INDEX, 0))
 }
 
-/// The problem that a damaged block is, unless it is on its way out anyway.
+fn missing(path: &str) -> Damage {
+    let segment = path
+        .strip_prefix("chunks/")
+        .and_then(parse_segment_file_name);
+    match (path, segment) {
+        (INDEX, _) => Damage::MissingIndex,
+        (_, Some(_)) => Damage::MissingSegment,
+        // A file of which we know nothing.
+        _ => Damage::FileSizeMismatch,
+    }
+}
+
+/// The problem that a damaged block is, unless it is on its way out anyway or
+/// in quarantine.
 fn damage(block: &BlockView) -> Option<Problem> {
-    let what = block.damaged.clone().filter(|_| block.deletion.is_none())?;
-    Some(Problem {
+    let found = block.damaged.as_ref()?;
+    let told = block.deletion.is_some() || block.quarantine().is_some();
+    (!told).then(|| Problem {
         block: block.id(),
-        what,
-        cure: "upload the block again from its producer, or mark it for deletion".to_owned(),
+        what: found.what.clone(),
+        cure: found.reason.cure(block.id()),
         kind: ProblemKind::Damaged,
+        reason: Some(found.reason),
     })
 }

@@ -89,6 +89,8 @@ pub(super) struct Batch {
     pub framed: Vec<u8>,
     /// Result: the books of this batch.
     pub ledger: Ledger,
+    /// Result: samples read from each source.
+    pub samples_of: Vec<u64>,
 }
 
 impl Batch {
@@ -107,6 +109,7 @@ impl Batch {
         self.output_ends.clear();
         self.framed.clear();
         self.ledger = Ledger::default();
+        self.samples_of.clear();
     }
 
     /// Symbol numbers of one of its series.

@@ -55,8 +55,10 @@ mod pipeline;
 mod series;
 mod sink;
 mod source;
+mod stated;
 mod stream;
 mod symbols;
+mod verify;
 mod worker;
 
 #[cfg(test)]
@@ -85,7 +87,8 @@ mod test_support;
 pub use ledger::Ledger;
 pub use pipeline::{Dedup, MergeFn, MergeMemory, MergeOptions, Merged, merge};
 pub use sink::Output;
-pub use source::Source;
+pub use source::{Source, Stated};
+pub use verify::verify;
 
 use std::fmt;
 

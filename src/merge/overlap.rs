@@ -25,7 +25,7 @@ use super::penalty::PenaltyScratch;
 use super::worker::{OutChunk, OutData};
 use crate::tsdb::chunkenc::{DecodeScratch, EncodedChunks, Encoding, Kind, SeriesEncoder};
 use crate::tsdb::chunks::frame_chunk;
-use crate::tsdb::{Corrupt, Result};
+use crate::tsdb::{Corrupt, Damage, Result};
 
 /// One chunk of one series of one source.
 #[derive(Debug, Clone, Copy)]
@@ -296,7 +296,9 @@ fn refuse_aggregates(cluster: &[Piece<'_>]) -> Result<(), PieceError> {
     );
     Err(PieceError {
         input: second.input,
-        error: Corrupt::at(0, what).into(),
+        error: Corrupt::at(0, what)
+            .because(Damage::OverlappingAggregates)
+            .into(),
     })
 }
 
@@ -320,18 +322,20 @@ pub(super) fn check_times(piece: &Piece<'_>, ts: &[i64]) -> Result<()> {
 
 /// The same for the sample at `t` that follows one at `before`.
 pub(super) fn check_time(piece: &Piece<'_>, before: Option<i64>, t: i64) -> Result<()> {
-    let what = if before.is_some_and(|before| t <= before) {
-        format!(
+    let (damage, what) = if before.is_some_and(|before| t <= before) {
+        let what = format!(
             "samples of the chunk are out of order: {t} ms follows {} ms",
             before.unwrap_or_default()
-        )
+        );
+        (Damage::UnsortedSamples, what)
     } else if t < piece.min_time || t > piece.max_time {
-        format!(
+        let what = format!(
             "chunk has a sample at {t} ms, outside of the times in its index entry, {}..={} ms",
             piece.min_time, piece.max_time
-        )
+        );
+        (Damage::ChunkTimeMismatch, what)
     } else {
         return Ok(());
     };
-    Err(Corrupt::at(0, what).into())
+    Err(Corrupt::at(0, what).because(damage).into())
 }

@@ -25,6 +25,7 @@ use super::overlap::PieceError;
 use super::series::{Place, SeriesMerge, SeriesSource, SourceError};
 use super::sink::{Output, Sink};
 use super::source::{Segments, Source};
+use super::stated::{self, Counted};
 use super::symbols;
 use super::worker::{self, Work};
 use crate::tsdb::Error;
@@ -164,10 +165,12 @@ pub(super) fn merge_with(
     let mut indexes = Vec::with_capacity(sources.len());
     let mut names = Vec::with_capacity(sources.len());
     let mut rest = Vec::with_capacity(sources.len());
+    let mut stated = Vec::with_capacity(sources.len());
     for (i, source) in sources.into_iter().enumerate() {
         let index = Index::open(source.index).map_err(|e| MergeError::in_source(i, e))?;
         indexes.push(index);
         names.push(source.name);
+        stated.push(source.stated);
         let range = (source.min_time, source.max_time);
         let place = Place {
             keep: source.keep,
@@ -196,11 +199,13 @@ pub(super) fn merge_with(
             SeriesSource::new(stream, mapped.map, segments, range, tombstones, place)
         })
         .collect();
-    let series_seen = SeriesMerge::new(streams, options.range)
+    let counted = SeriesMerge::new(streams, options.range)
         .map_err(Failure::Source)
         .and_then(|series| run(series.one_in(options.one_in), options, &mut sink, tuning))
         .map_err(|failure| failure.explain(&names, &mut sink))?;
-    finish(sink, series_seen)
+    let samples = (options.one_in <= 1).then_some(sink.samples_of.as_slice());
+    stated::check(&stated, &names, &counted, samples)?;
+    finish(sink, counted.seen)
 }
 
 fn finish(sink: Sink, series_seen: u64) -> Result<Merged, MergeError> {
@@ -261,14 +266,14 @@ impl Failure {
 /// A place for a finished batch.
 type Slot = Receiver<Result<Batch, Failure>>;
 
-/// Runs the stages until the sources end or something fails. Returns how many
-/// series there were.
+/// Runs the stages until the sources end or something fails. Returns what the
+/// sources had.
 fn run(
     mut series: SeriesMerge,
     options: &MergeOptions,
     sink: &mut Sink,
     tuning: Tuning,
-) -> Result<u64, Failure> {
+) -> Result<Counted, Failure> {
     // One batch in work per core, and as many again read or waiting.
     let (slots, filled) = sync_channel::<Slot>(2 * options.pool.current_num_threads());
     let idle = Idle::default();
@@ -287,7 +292,10 @@ fn run(
         // in a batch that was handed on before the producer failed.
         consumed.and(produced)
     });
-    ended.map(|()| series.seen())
+    ended.map(|()| Counted {
+        seen: series.seen(),
+        read: series.read(),
+    })
 }
 
 /// Reads series into batches and hands them to the cores.

@@ -30,6 +30,8 @@ pub(super) struct SeriesSource {
     pub tombstones: Option<Tombstones>,
     /// Samples to take, run and replica.
     place: Place,
+    /// Series and chunks so far.
+    pub read: (u64, u64),
     /// The current series, labels as symbols of the result.
     current: RawSeries,
 }
@@ -51,6 +53,7 @@ impl SeriesSource {
             max_time,
             tombstones,
             place,
+            read: (0, 0),
             current: RawSeries::default(),
         }
     }
@@ -73,6 +76,8 @@ impl SeriesSource {
         }
         let file = self.stream.index().name();
         check_series(&self.current, self.min_time, self.max_time, file)?;
+        self.read.0 += 1;
+        self.read.1 += self.current.chunks.len() as u64;
         Ok(true)
     }
 }
@@ -131,6 +136,11 @@ impl SeriesMerge {
         self.seen
     }
 
+    /// Series and chunks of each source so far.
+    pub fn read(&self) -> Vec<(u64, u64)> {
+        self.sources.iter().map(|s| s.read).collect()
+    }
+
     fn blame(&mut self, source: usize, error: tsdb::Error) -> SourceError {
         let labels = std::mem::take(&mut self.sources[source].current.labels);
         SourceError {
@@ -142,6 +152,7 @@ impl SeriesMerge {
 
     /// Fills an empty batch; it stays empty only at the end.
     pub fn fill(&mut self, batch: &mut Batch, limits: Limits) -> Result<(), SourceError> {
+        batch.samples_of.resize(self.sources.len(), 0);
         while !batch.is_full(limits) {
             let Some(first) = self.heap.top() else {
                 return Ok(());

@@ -23,6 +23,30 @@ pub struct Output {
     pub create_segment: CreateSegment,
 }
 
+impl Output {
+    /// Counts bytes and forgets them: to measure or to check, nothing is
+    /// written anywhere.
+    pub fn nowhere() -> Self {
+        Self {
+            index: Box::new(Nowhere(0)),
+            create_segment: Box::new(|_| Ok(Box::new(Nowhere(0)))),
+        }
+    }
+}
+
+struct Nowhere(u64);
+
+impl BlobWriter for Nowhere {
+    fn write(&mut self, data: &[u8]) -> Result<()> {
+        self.0 += data.len() as u64;
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<u64> {
+        Ok(self.0)
+    }
+}
+
 /// Takes finished batches in series order.
 pub(super) struct Sink {
     symbols: SymbolBuffer,
@@ -30,6 +54,8 @@ pub(super) struct Sink {
     chunks: ChunkWriter,
     stats: BlockStats,
     ledger: Ledger,
+    /// Samples read from each source.
+    pub samples_of: Vec<u64>,
     /// Chunks of the series that is being written.
     metas: Vec<ChunkMeta>,
 }
@@ -52,6 +78,7 @@ impl Sink {
             chunks: ChunkWriter::new(segment_bytes, output.create_segment),
             stats: BlockStats::default(),
             ledger: Ledger::default(),
+            samples_of: Vec::new(),
             metas: Vec::new(),
         })
     }
@@ -70,6 +97,10 @@ impl Sink {
             }
         }
         self.ledger += batch.ledger;
+        self.samples_of.resize(batch.samples_of.len(), 0);
+        for (sum, samples) in self.samples_of.iter_mut().zip(&batch.samples_of) {
+            *sum += samples;
+        }
         Ok(())
     }
 

@@ -1,10 +1,10 @@
 //! An input block, and what the merge knows of it while it reads it.
 
-use crate::tsdb::chunks::{ChunkRecord, ChunkRef, SegmentReader};
+use crate::tsdb::chunks::{ChunkMeta, ChunkRecord, ChunkRef, SegmentReader};
 use crate::tsdb::index::RawSeries;
 use crate::tsdb::source::BlobReader;
 use crate::tsdb::tombstones::Tombstones;
-use crate::tsdb::{Corrupt, Error, Result};
+use crate::tsdb::{Corrupt, Damage, Error, Result};
 
 /// Opens segment `seq` (from 0, as chunk references count) of a block.
 pub type OpenSegment = Box<dyn FnMut(u32) -> Result<Box<dyn BlobReader>> + Send>;
@@ -31,6 +31,9 @@ pub struct Source {
     pub replica: u32,
     /// Deleted ranges, if it has any.
     pub tombstones: Option<Tombstones>,
+    /// What it says that it holds, to be compared with what is read; `None`
+    /// where that means something else, as for downsampled blocks.
+    pub stated: Option<Stated>,
 }
 
 /// Chunk records of one block, usually asked for front to back.
@@ -61,6 +64,17 @@ impl Segments {
     }
 }
 
+/// What `meta.json` of a source says that it holds; 0 where it says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stated {
+    /// Series.
+    pub series: u64,
+    /// Chunks.
+    pub chunks: u64,
+    /// Samples.
+    pub samples: u64,
+}
+
 /// Checks the labels of a series entry, its chunks against each other and
 /// against the range of the block `[min_time, max_time)`.
 ///
@@ -72,43 +86,60 @@ pub(super) fn check_series(
     max_time: i64,
     file: &str,
 ) -> Result<()> {
-    let fail = |what: String| -> Result<()> {
-        Err(Error::Corrupt(
-            Corrupt::at(0, what).in_file(file, series.offset),
-        ))
+    let fail = |damage: Damage, what: String| -> Result<()> {
+        let corrupt = Corrupt::at(0, what).because(damage);
+        Err(Error::Corrupt(corrupt.in_file(file, series.offset)))
     };
     if !series.labels.is_sorted_by(|a, b| a.0 < b.0) {
-        return fail("labels of the series do not ascend by name".to_owned());
+        let what = "labels of the series do not ascend by name";
+        return fail(Damage::UnsortedLabels, what.to_owned());
     }
     if series.chunks.is_empty() {
-        return fail("series has no chunks".to_owned());
+        let what = "series has no chunks";
+        return fail(Damage::SeriesWithoutChunks, what.to_owned());
     }
     let mut before: Option<(i64, i64)> = None;
     for chunk in &series.chunks {
-        let (min, max) = (chunk.min_time, chunk.max_time);
-        if min > max {
-            return fail(format!(
-                "chunk begins at {min} ms, after its end at {max} ms"
-            ));
+        if let Err((damage, what)) = check_chunk(chunk, before, (min_time, max_time)) {
+            return fail(damage, what);
         }
-        if min == max_time && max > max_time {
-            return fail(format!(
-                "chunk {min}..={max} ms begins where the block ends (prometheus issue 347)"
-            ));
-        }
-        if min < min_time || max > max_time {
-            return fail(format!(
-                "chunk {min}..={max} ms lies outside of the block's range {min_time}..{max_time}"
-            ));
-        }
-        // The same chunk twice is harmless: the merge drops exact copies.
-        if before.is_some_and(|b| min <= b.1 && b != (min, max)) {
-            let (b_min, b_max) = before.unwrap_or_default();
-            return fail(format!(
-                "chunk {min}..={max} ms is out of order: it follows {b_min}..={b_max} ms"
-            ));
-        }
-        before = Some((min, max));
+        before = Some((chunk.min_time, chunk.max_time));
     }
     Ok(())
+}
+
+/// Checks one chunk against the one before it in its series and against the
+/// range of its block.
+fn check_chunk(
+    chunk: &ChunkMeta,
+    before: Option<(i64, i64)>,
+    (min_time, max_time): (i64, i64),
+) -> Result<(), (Damage, String)> {
+    let (min, max) = (chunk.min_time, chunk.max_time);
+    if min > max {
+        let what = format!("chunk begins at {min} ms, after its end at {max} ms");
+        return Err((Damage::IndexMalformed, what));
+    }
+    if min == max_time && max > max_time {
+        let what =
+            format!("chunk {min}..={max} ms begins where the block ends (prometheus issue 347)");
+        return Err((Damage::Issue347Chunk, what));
+    }
+    if min < min_time || max > max_time {
+        let what = format!(
+            "chunk {min}..={max} ms lies outside of the block's range {min_time}..{max_time}"
+        );
+        return Err((Damage::ChunkOutsideBlock, what));
+    }
+    // The same chunk twice is harmless: the merge drops exact copies.
+    let Some((b_min, b_max)) = before.filter(|b| min <= b.1 && *b != (min, max)) else {
+        return Ok(());
+    };
+    if min < b_min {
+        let what =
+            format!("chunk {min}..={max} ms is out of order: it follows {b_min}..={b_max} ms");
+        return Err((Damage::OutOfOrderChunk, what));
+    }
+    let what = format!("chunk {min}..={max} ms overlaps the one before it, {b_min}..={b_max} ms");
+    Err((Damage::OverlappingChunks, what))
 }

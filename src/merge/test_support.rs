@@ -259,6 +259,7 @@ impl Block {
             run: self.run,
             replica: self.replica,
             tombstones: self.tombstones.clone(),
+            stated: None,
         }
     }
 

@@ -9,7 +9,7 @@ use super::overlap::{self, NewChunks, Piece, PieceError, Scratch, SeriesOut};
 use super::penalty;
 use super::pipeline::Dedup;
 use crate::tsdb::chunkenc::{self, Encoding};
-use crate::tsdb::{Corrupt, Error, Result};
+use crate::tsdb::{Corrupt, Damage, Error, Result};
 
 /// A chunk of the result.
 #[derive(Debug, Clone, Copy)]
@@ -59,8 +59,9 @@ fn all_series(batch: &mut Batch, scratch: &mut Scratch) -> Result<(), PieceError
     };
     // Used again from series to series.
     let mut pieces = Vec::new();
+    let samples_of = &mut batch.samples_of;
     for series in &batch.series {
-        let cut = gather(inputs, series, &mut pieces, out.ledger)?;
+        let cut = gather(inputs, series, &mut pieces, out.ledger, samples_of)?;
         if cut.is_empty() {
             merge_series(batch.dedup, &mut pieces, scratch, &mut out)?;
         } else {
@@ -86,13 +87,14 @@ fn merge_series(
     }
 }
 
-/// Checks the pieces of a series. Those of which something is to be left out
+/// Checks the pieces of a series, and counts their samples by source. Those of which something is to be left out
 /// come back apart, without it.
 fn gather<'a>(
     inputs: &'a [InputChunk],
     series: &SeriesEntry,
     pieces: &mut Vec<Piece<'a>>,
     ledger: &mut Ledger,
+    samples_of: &mut [u64],
 ) -> Result<NewChunks, PieceError> {
     let range = series.inputs.start as usize..series.inputs.end as usize;
     let mut left = NewChunks::default();
@@ -100,6 +102,9 @@ fn gather<'a>(
     for (input, chunk) in (series.inputs.start..).zip(&inputs[range]) {
         let at = |error| PieceError { input, error };
         let piece = checked(input, chunk, ledger).map_err(at)?;
+        if let Some(samples) = samples_of.get_mut(chunk.source as usize) {
+            *samples += u64::from(piece.samples);
+        }
         match &chunk.cut {
             None => pieces.push(piece),
             Some(intervals) => cut::cut(&piece, intervals, &mut left, ledger).map_err(at)?,
@@ -109,10 +114,17 @@ fn gather<'a>(
 }
 
 /// A piece whose CRC fits and whose encoding and sample count are known.
-fn checked<'a>(input: u32, chunk: &'a InputChunk, ledger: &mut Ledger) -> Result<Piece<'a>> {
+pub(super) fn checked<'a>(
+    input: u32,
+    chunk: &'a InputChunk,
+    ledger: &mut Ledger,
+) -> Result<Piece<'a>> {
     // All errors here count from the start of the data.
     let verified = chunk.record.verify();
-    verified.map_err(|corrupt| Corrupt::at(0, corrupt.what))?;
+    verified.map_err(|corrupt| Corrupt {
+        offset: 0,
+        ..corrupt
+    })?;
     let encoding = known_encoding(chunk.record.encoding())?;
     let data = chunk.record.data();
     let samples = chunkenc::num_samples(encoding, data)? as u32;
@@ -137,6 +149,6 @@ fn known_encoding(byte: u8) -> Result<Encoding> {
         let what = format!(
             "chunk encoding {byte} is not known to this version of lithify: use a newer one"
         );
-        Error::Corrupt(Corrupt::at(0, what))
+        Error::Corrupt(Corrupt::at(0, what).because(Damage::UnknownChunkEncoding))
     })
 }

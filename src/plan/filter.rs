@@ -228,8 +228,9 @@ type WithSources<'a> = Vec<(Vec<Ulid>, &'a LiveBlock)>;
 /// in for no block without one: both would be gone after the delay.
 fn duplicates(blocks: &[LiveBlock]) -> HashMap<Ulid, Verdict> {
     let mut streams: BTreeMap<(i64, &Labels), WithSources<'_>> = BTreeMap::new();
-    // A damaged block stands in for nothing, and what it holds is unknown.
-    for block in blocks.iter().filter(|b| b.view.damaged.is_none()) {
+    // A damaged block stands in for nothing, and what it holds is unknown; a
+    // mark that says so does not mend it.
+    for block in blocks.iter().filter(|b| !b.view.is_suspect()) {
         let stream = (block.resolution(), block.labels.as_ref());
         let sources = block.sources().to_vec();
         streams.entry(stream).or_default().push((sources, block));

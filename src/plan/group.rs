@@ -56,9 +56,9 @@ pub struct Group {
 }
 
 impl Group {
-    /// Whether a block of the group has files that are not as stated.
-    pub(super) fn is_damaged(&self, block: usize) -> bool {
-        self.blocks[block].view.damaged.is_some()
+    /// Whether what a block of the group holds is not to be trusted.
+    pub(super) fn is_suspect(&self, block: usize) -> bool {
+        self.blocks[block].view.is_suspect()
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use ulid::Ulid;
+
 use super::filter::LiveBlock;
 use super::group::Group;
 use super::model::{Held, HeldReason};
 use super::settings::Settings;
-use crate::block::markers::NO_COMPACT_MARK;
+use crate::block::markers::{NO_COMPACT_MARK, NO_DOWNSAMPLE_MARK};
 use crate::block::meta::Labels;
+use crate::tsdb::Damage;
 
 impl Held {
     /// Blocks that overlap and may not be merged.
@@ -66,11 +69,18 @@ impl Held {
     /// One block that its own state keeps out of compactions.
     pub(super) fn alone(group: &Group, labels: &Arc<Labels>, block: &LiveBlock) -> Option<Self> {
         let id = block.id();
-        let (why, what, cure) = if let Some(damage) = &block.view.damaged {
+        let (why, what, cure) = if let Some(damage) = block.view.quarantine() {
+            let details = block.view.no_compact.as_ref().map(|mark| &mark.details);
+            (
+                HeldReason::Quarantined,
+                format!("{damage}: {}", details.map_or("", String::as_str)),
+                cure_of_quarantine(damage, id),
+            )
+        } else if let Some(found) = &block.view.damaged {
             (
                 HeldReason::Damaged,
-                damage.clone(),
-                "upload the block again from its producer, or mark it for deletion".to_owned(),
+                found.to_string(),
+                found.reason.cure(id),
             )
         } else if let Some(mark) = &block.view.no_compact {
             (
@@ -103,6 +113,14 @@ impl Held {
             range: (block.min_time(), block.max_time()),
         })
     }
+}
+
+/// How to get a block out of quarantine.
+pub fn cure_of_quarantine(damage: Damage, block: Ulid) -> String {
+    format!(
+        "{}; then remove {NO_COMPACT_MARK} and {NO_DOWNSAMPLE_MARK} from {block}/",
+        damage.cure(block)
+    )
 }
 
 /// What to do about raw blocks that overlap: name the label that tells them

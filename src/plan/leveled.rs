@@ -30,7 +30,7 @@ pub struct Span {
     /// window.
     pub no_compact: bool,
     /// Its window waits: a compaction of the block failed in Prometheus, or it
-    /// is damaged and may be uploaded again.
+    /// is damaged and nobody has said yet, with a mark, to go on without it.
     pub failed: bool,
     /// Deleted ranges not yet applied.
     pub tombstones: u64,
@@ -48,7 +48,8 @@ impl Span {
             no_compact: block.view.no_compact.is_some()
                 || block.view.damaged.is_some()
                 || block.view.is_parquet_migrated(),
-            failed: meta.compaction.failed || block.view.damaged.is_some(),
+            failed: meta.compaction.failed
+                || (block.view.damaged.is_some() && block.view.no_compact.is_none()),
             tombstones: meta.stats.num_tombstones,
             series: meta.stats.num_series,
         }

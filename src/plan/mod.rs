@@ -39,6 +39,7 @@ mod simulate;
 pub mod view;
 
 pub use crate::merge::Dedup;
+pub use held::cure_of_quarantine;
 pub use model::{
     Cleanup, CleanupReason, Cut, CutReason, Deletion, Garbage, Held, HeldReason, Job, JobKind,
     NoCompact, NoCompactReason, Place, Plan, Reason, Stream, Tile, length,

@@ -292,8 +292,11 @@ pub struct Held {
 pub enum HeldReason {
     /// They overlap, and merging them was not allowed.
     OverlapNotAllowed,
-    /// Its files are not as `meta.json` states.
+    /// Its files are not as `meta.json` states, or it was found damaged while
+    /// it was read.
     Damaged,
+    /// It was marked because it is damaged.
+    Quarantined,
     /// It carries a no-compact mark.
     NoCompactMark,
     /// Somebody made Parquet files of it, which would be left behind.
@@ -318,6 +321,7 @@ impl HeldReason {
         match self {
             Self::OverlapNotAllowed => "overlap-not-allowed",
             Self::Damaged => "damaged",
+            Self::Quarantined => "quarantined",
             Self::NoCompactMark => "no-compact-mark",
             Self::ParquetMigrated => "parquet-migrated",
             Self::CompactionFailed => "compaction-failed",

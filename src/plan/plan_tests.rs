@@ -5,7 +5,8 @@ use ulid::Ulid;
 use super::*;
 use crate::block::markers::{DeletionMark, NoCompactMark};
 use crate::block::meta::{Labels, Meta};
-use crate::plan::view::{BlockView, ListedFile};
+use crate::plan::view::{BlockView, Finding, ListedFile};
+use crate::tsdb::Damage;
 
 const HOUR: i64 = 3_600_000;
 const NOW: i64 = 1_000 * HOUR;
@@ -151,7 +152,10 @@ fn a_damaged_block_holds_its_window_and_covers_nothing() {
     let mut blocks: Vec<_> = (0..9)
         .map(|i| block(i, i as i64 * 2, i as i64 * 2 + 2, "a"))
         .collect();
-    blocks[1].damaged = Some("index is missing".into());
+    blocks[1].damaged = Some(Finding {
+        reason: Damage::MissingIndex,
+        what: "index is missing".into(),
+    });
     // Were it whole, the damaged block would stand in for the first one.
     edit(&mut blocks[1], |m| {
         m.tsdb.compaction.sources = vec![ulid(0), ulid(1)];

@@ -302,8 +302,8 @@ impl Simulation<'_> {
             let merged = picked.contains(&i);
             i += 1;
             // A damaged block is covered by nothing: what it holds is unknown.
-            let damaged = self.group.is_damaged(node.leaves[0]);
-            !merged && (damaged || !covers(&made.sources, &node.sources))
+            let suspect = self.group.is_suspect(node.leaves[0]);
+            !merged && (suspect || !covers(&made.sources, &node.sources))
         });
         let at = self
             .nodes

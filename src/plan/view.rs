@@ -1,5 +1,6 @@
 //! What a listing of the bucket says, as plain values.
 
+use std::fmt;
 use std::sync::Arc;
 
 use ulid::Ulid;
@@ -7,6 +8,7 @@ use ulid::Ulid;
 use crate::block::INDEX;
 use crate::block::markers::{DeletionMark, NoCompactMark, NoDownsampleMark};
 use crate::block::meta::Meta;
+use crate::tsdb::Damage;
 
 /// One complete block and its markers.
 #[derive(Debug, Clone)]
@@ -15,14 +17,30 @@ pub struct BlockView {
     pub meta: Arc<Meta>,
     /// Objects of the block as listed: path below its folder and bytes.
     pub files: Arc<Vec<ListedFile>>,
-    /// Why it can be no source, if its files are not as `meta.json` states.
-    pub damaged: Option<String>,
+    /// Why it can be no source, if its files are not as `meta.json` states or
+    /// if it was found damaged while it was read.
+    pub damaged: Option<Finding>,
     /// Asked to be removed.
     pub deletion: Option<DeletionMark>,
     /// Kept out of compactions.
     pub no_compact: Option<NoCompactMark>,
     /// Kept from being downsampled.
     pub no_downsample: Option<NoDownsampleMark>,
+}
+
+/// What is wrong with a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// For programs.
+    pub reason: Damage,
+    /// For people: the file, the place and what was found there.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.what)
+    }
 }
 
 /// One object of a block.
@@ -61,6 +79,18 @@ impl BlockView {
         self.file_size(INDEX).unwrap_or(0)
     }
 
+    /// Why it was put into quarantine: the reason of its no-compact mark, if
+    /// that is a damage.
+    pub fn quarantine(&self) -> Option<Damage> {
+        Damage::from_name(&self.no_compact.as_ref()?.reason)
+    }
+
+    /// Whether what it holds is not to be trusted: it stands in for no other
+    /// block, and no other block for it.
+    pub fn is_suspect(&self) -> bool {
+        self.damaged.is_some() || self.quarantine().is_some()
+    }
+
     /// Whether Parquet files were made of it: a block made of this one would
     /// leave them behind.
     pub fn is_parquet_migrated(&self) -> bool {
@@ -80,6 +110,8 @@ pub struct Problem {
     pub cure: String,
     /// What sort of problem it is.
     pub kind: ProblemKind,
+    /// The reason for programs, if the block is damaged.
+    pub reason: Option<Damage>,
 }
 
 /// Sorts of folders that are no usable blocks.

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::damage::Damage;
+
 /// Result of everything in [`crate::tsdb`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -18,24 +20,37 @@ pub struct Corrupt {
     pub offset: u64,
     /// What was found there, lowercase, without a full stop.
     pub what: Cow<'static, str>,
+    /// The same for programs.
+    pub damage: Damage,
 }
 
 impl Corrupt {
     /// A damaged place `offset` bytes into a slice whose file is not yet known.
+    /// The reason is a general one until [`Corrupt::because`] gives a better.
     pub fn at(offset: usize, what: impl Into<Cow<'static, str>>) -> Self {
         Self {
             file: String::new(),
             offset: offset as u64,
             what: what.into(),
+            damage: Damage::Malformed,
         }
     }
 
+    /// Gives the reason.
+    #[must_use]
+    pub fn because(mut self, damage: Damage) -> Self {
+        self.damage = damage;
+        self
+    }
+
     /// Names the file and moves the offset by where the slice began in it.
-    /// A file that is already named stays.
+    /// A file that is already named stays. A general reason becomes that of the
+    /// file.
     #[must_use]
     pub fn in_file(mut self, file: &str, slice_start: u64) -> Self {
         if self.file.is_empty() {
             self.file = file.to_owned();
+            self.damage = self.damage.in_file(file);
             self.offset = self.offset.saturating_add(slice_start);
         }
         self

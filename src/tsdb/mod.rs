@@ -35,4 +35,5 @@ pub mod source;
 pub mod spill;
 pub mod tombstones;
 
+pub use crate::damage::Damage;
 pub use error::{Corrupt, Error, Result};

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use super::error::{Corrupt, Result};
+use crate::damage::Damage;
 
 /// Ranged, mostly sequential reads of one immutable object.
 pub trait BlobReader: Send {
@@ -39,15 +40,21 @@ pub trait BlobReader: Send {
         let end = offset.checked_add(len as u64);
         if end.is_none_or(|end| end > self.len()) {
             let what = format!("ends before {len} bytes could be read");
-            return Err(Corrupt::at(0, what).in_file(self.name(), offset).into());
+            return Err(ends_early(self.name(), offset, what).into());
         }
         let window = self.window(offset, len)?;
         if window.len() < len {
             let what = format!("object is shorter than its listed {} bytes", self.len());
-            return Err(Corrupt::at(0, what).in_file(self.name(), offset).into());
+            return Err(ends_early(self.name(), offset, what).into());
         }
         Ok(window.slice(..len))
     }
+}
+
+#[cold]
+fn ends_early(name: &str, offset: u64, what: String) -> Corrupt {
+    let corrupt = Corrupt::at(0, what).because(Damage::truncated(name));
+    corrupt.in_file(name, offset)
 }
 
 /// Writes one object from front to back; nobody sees it before `finish`.

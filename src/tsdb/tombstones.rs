@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use super::encoding::{CRC_LEN, DecBuf, EncBuf, crc32c};
 use super::error::{Corrupt, Result};
 use super::source::BlobReader;
+use crate::damage::Damage;
 
 /// Name of the file inside the block.
 pub const FILE_NAME: &str = "tombstones";
@@ -93,10 +94,8 @@ impl Tombstones {
         };
         let ranges = dec.bytes(len)?;
         if dec.be32()? != crc32c(ranges) {
-            return Err(Corrupt::at(
-                HEADER_LEN,
-                "checksum of the tombstones differs",
-            ));
+            let corrupt = Corrupt::at(HEADER_LEN, "checksum of the tombstones differs");
+            return Err(corrupt.because(Damage::TombstonesChecksum));
         }
         let mut all = Self::new();
         let mut dec = DecBuf::new(ranges);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lithify::compact::quarantine::DEFAULT_MAX_BLOCKS;
 use lithify::compact::report::RunReport;
 use lithify::compact::{Budget, Compactor, Options};
 use lithify::objstore::Bucket;
@@ -40,6 +41,7 @@ pub fn compactor(
             scratch: scratch.to_owned(),
             budget: Budget::new(1 << 30, u64::MAX),
             merge: lithify::merge::merge,
+            max_quarantined: DEFAULT_MAX_BLOCKS,
         },
     }
 }

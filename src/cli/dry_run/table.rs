@@ -7,15 +7,13 @@ use chrono::DateTime;
 
 use super::timeline::draw;
 use super::{bytes, duration, range};
-use crate::cli::human::count;
+use crate::cli::human::{WIDTH, count, wrapped};
 use crate::plan::forecast::{
     BucketForecast, ClusterSource, Forecast, HeldForecast, JobForecast, Range, StreamForecast,
     Totals,
 };
 use crate::plan::length;
 
-/// Columns of the page.
-const WIDTH: usize = 79;
 /// Columns of a timeline.
 const TIMELINE: usize = 66;
 /// Names of blocks that are spelled out before the rest is counted.
@@ -223,7 +221,8 @@ fn left_alone(page: &mut String, bucket: &BucketForecast) {
         {
             continue;
         }
-        line!(page, "  {}  {}", problem.folder, problem.kind);
+        let reason = problem.reason.as_ref().unwrap_or(&problem.kind);
+        line!(page, "  {}  {reason}", problem.folder);
         wrapped(page, &problem.what, 4);
         wrapped(page, &format!("cure: {}", problem.cure), 4);
     }
@@ -427,25 +426,4 @@ fn indent(text: &str) -> String {
         .map(|l| format!("  {}", l.trim_end()))
         .collect();
     lines.join("\n")
-}
-
-/// Breaks a text at blanks and indents it.
-fn wrapped(page: &mut String, text: &str, indent: usize) {
-    let mut column = 0;
-    for word in text.split_whitespace() {
-        let len = word.chars().count();
-        if column > 0 && indent + column + 1 + len > WIDTH {
-            page.push('\n');
-            column = 0;
-        }
-        if column == 0 {
-            page.push_str(&" ".repeat(indent));
-        } else {
-            page.push(' ');
-            column += 1;
-        }
-        page.push_str(word);
-        column += len;
-    }
-    page.push('\n');
 }

@@ -34,9 +34,6 @@ pub(crate) struct CompactionFlags {
     /// Largest index that a result may have, bytes; 64GB means 64 GiB.
     #[arg(long = "compact.block-max-index-size", value_name = "SIZE", default_value = "64GB", value_parser = parse_size, hide = true)]
     pub(crate) max_index_bytes: u64,
-    /// Mark blocks with chunks out of order instead of failing.
-    #[arg(long = "compact.skip-block-with-out-of-order-chunks", hide = true)]
-    pub(crate) skip_out_of_order: bool,
     /// Hash of every file in meta.json: "" for none, or SHA256.
     #[arg(long = "hash-func", value_name = "NAME", default_value = "", value_parser = parse_hash)]
     pub(crate) hash: HashFunc,
@@ -114,18 +111,11 @@ impl CompactionFlags {
                 "drop the flag; readers do without",
             ));
         }
-        if self.skip_out_of_order {
-            return Err(refuse(
-                "compact.skip-block-with-out-of-order-chunks",
-                "this version does not yet mark blocks for the order of their chunks",
-                "drop the flag; the failing block is named, mark it with `thanos tools bucket mark`",
-            ));
-        }
         if self.accept_malformed_index {
             return Err(refuse(
                 "debug.accept-malformed-index",
                 "this version takes no index whose order is wrong",
-                "drop the flag; a block that fails is named",
+                "drop the flag; such a block is put into quarantine, and the others go on",
             ));
         }
         if self.max_job_ms <= 0 {

@@ -19,6 +19,7 @@
 mod bucket;
 mod compaction;
 mod process;
+mod quarantine;
 mod retention;
 mod run;
 mod selection;
@@ -37,6 +38,7 @@ use crate::error::{Error, Kind};
 pub(super) use bucket::BucketFlags;
 pub(super) use compaction::CompactionFlags;
 pub(super) use process::ProcessFlags;
+pub(super) use quarantine::QuarantineFlags;
 pub(super) use retention::RetentionFlags;
 pub(super) use run::{DryRun, RunFlags};
 pub(super) use selection::SelectionFlags;

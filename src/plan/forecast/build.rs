@@ -139,6 +139,7 @@ fn excluded(plan: &Plan) -> Vec<Excluded> {
 
 fn problems(view: &BucketView) -> Vec<ProblemForecast> {
     let one = |p: &crate::plan::view::Problem| ProblemForecast {
+        reason: p.reason.map(|r| r.as_str().to_owned()),
         folder: p.block.to_string(),
         kind: p.kind.as_str().to_owned(),
         what: p.what.clone(),

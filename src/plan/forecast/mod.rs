@@ -377,6 +377,9 @@ pub struct ProblemForecast {
     pub folder: String,
     /// Sort of problem.
     pub kind: String,
+    /// What is damaged, by its code; absent for an upload under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What is wrong, for people.
     pub what: String,
     /// What to do about it.

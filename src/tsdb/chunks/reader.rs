@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::damage::Damage;
 use crate::tsdb::encoding::{CRC_LEN, DecBuf, MAX_UVARINT32_LEN, crc32c};
 use crate::tsdb::error::{Corrupt, Error, Result};
 use crate::tsdb::source::BlobReader;
@@ -62,7 +63,8 @@ impl ChunkRecord {
             return Ok(());
         }
         let at = self.reference.offset() as usize;
-        Err(Corrupt::at(at, "checksum of the chunk differs"))
+        let corrupt = Corrupt::at(at, "checksum of the chunk differs");
+        Err(corrupt.because(Damage::ChunkChecksum))
     }
 
     /// Parsing made sure that the record has a prefix, an encoding byte and a
@@ -138,7 +140,8 @@ impl SegmentReader {
             None
         };
         if let Some((at, what)) = wrong {
-            return Err(Corrupt::at(at, what).in_file(reader.name(), 0).into());
+            let corrupt = Corrupt::at(at, what).because(Damage::SegmentHeader);
+            return Err(corrupt.in_file(reader.name(), 0).into());
         }
         Ok(Self {
             size: reader.len(),
@@ -176,7 +179,7 @@ impl SegmentReader {
         if offset < SEGMENT_HEADER_LEN || u64::from(offset) >= self.size {
             let size = self.size;
             let what = format!("chunk lies outside of its segment of {size} bytes");
-            return Err(self.corrupt(offset, what));
+            return Err(self.truncated(offset, what));
         }
         let at = u64::from(offset);
         let left = self.size - at;
@@ -186,7 +189,7 @@ impl SegmentReader {
         // Compared with the segment before anything is loaded.
         if frame.total() > left {
             let what = format!("chunk of {} bytes ends outside of its segment", frame.data);
-            return Err(self.corrupt(offset, what));
+            return Err(self.truncated(offset, what));
         }
         let total = frame.total() as usize;
         self.require(at, total)?;
@@ -231,8 +234,9 @@ impl SegmentReader {
         Ok(())
     }
 
-    fn corrupt(&self, offset: u32, what: String) -> Error {
-        let corrupt = Corrupt::at(0, what);
+    #[cold]
+    fn truncated(&self, offset: u32, what: String) -> Error {
+        let corrupt = Corrupt::at(0, what).because(Damage::SegmentTruncated);
         corrupt.in_file(self.name(), u64::from(offset)).into()
     }
 }

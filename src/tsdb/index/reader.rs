@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::damage::Damage;
 use crate::tsdb::encoding::{CRC_LEN, DecBuf, crc32c};
 use crate::tsdb::error::{Corrupt, Error, Result};
 use crate::tsdb::source::BlobReader;
@@ -43,24 +44,27 @@ impl Index {
     pub fn open(mut reader: Box<dyn BlobReader>) -> Result<Self> {
         let name = reader.name().to_owned();
         let size = reader.len();
-        let corrupt =
-            |offset: u64, what: String| Error::from(Corrupt::at(0, what).in_file(&name, offset));
+        let corrupt = |offset: u64, what: String, damage: Damage| {
+            let corrupt = Corrupt::at(0, what).because(damage);
+            Error::from(corrupt.in_file(&name, offset))
+        };
         if size < HEADER_LEN + Toc::LEN as u64 {
             let what = format!("index of {size} bytes is too short for header and contents");
-            return Err(corrupt(0, what));
+            return Err(corrupt(0, what, Damage::IndexTruncated));
         }
         let header = reader.exact(0, HEADER_LEN as usize)?;
         let mut dec = DecBuf::new(&header);
         let magic = dec.be32()?;
         if magic != MAGIC {
-            return Err(corrupt(0, format!("magic number {magic:08x} is no index")));
+            let what = format!("magic number {magic:08x} is no index");
+            return Err(corrupt(0, what, Damage::IndexHeader));
         }
         let version = match dec.byte()? {
             1 => Version::V1,
             2 => Version::V2,
             other => {
                 let what = format!("index has version {other}, only 1 and 2 are known");
-                return Err(corrupt(4, what));
+                return Err(corrupt(4, what, Damage::IndexHeader));
             }
         };
         let start = size - Toc::LEN as u64;
@@ -197,7 +201,9 @@ impl Index {
         let mut dec = DecBuf::new(&body);
         let crc = crc32c(dec.bytes(len)?);
         if dec.be32()? != crc {
-            return Err(self.corrupt(offset, format!("checksum of the {what} differs")));
+            let corrupt = Corrupt::at(0, format!("checksum of the {what} differs"));
+            let corrupt = corrupt.because(Damage::IndexChecksum);
+            return Err(corrupt.in_file(self.name(), offset).into());
         }
         Ok(body.slice(..len))
     }

@@ -13,6 +13,7 @@
 //! even chunks that a damaged producer wrote in the wrong order. The stream
 //! passes those on: whether they can be mended is not decided here.
 
+use crate::damage::Damage;
 use crate::tsdb::chunks::ChunkMeta;
 use crate::tsdb::encoding::{CRC_LEN, DecBuf, EncBuf, MAX_UVARINT32_LEN, crc32c, uvarint};
 use crate::tsdb::error::{Corrupt, Error, Result};
@@ -98,6 +99,7 @@ fn ordinal(dec: &mut DecBuf<'_>, refs: &SymbolRefs) -> Result<u32, Corrupt> {
         dec.corrupt(format!(
             "series names symbol {stored}, which does not exist"
         ))
+        .because(Damage::SymbolOutOfRange)
     })
 }
 
@@ -170,7 +172,8 @@ fn read_entry(
     let checked = (|| {
         let body = dec.bytes(len as usize)?;
         if dec.be32()? != crc32c(body) {
-            return Err(Corrupt::at(0, "checksum of the series differs"));
+            let corrupt = Corrupt::at(0, "checksum of the series differs");
+            return Err(corrupt.because(Damage::IndexChecksum));
         }
         decode(body, refs, out)
     })();
@@ -248,17 +251,28 @@ impl SeriesStream {
         // Before the first series `last` is empty, so this also finds a series
         // without labels.
         if out.labels <= self.last {
-            let what = if out.labels.is_empty() {
-                "series has no labels"
-            } else {
-                "series do not ascend by their labels"
-            };
-            return Err(self.index.corrupt(offset, what));
+            return Err(self.out_of_place(offset, &out.labels));
         }
         self.last.clear();
         self.last.extend_from_slice(&out.labels);
         self.seen += 1;
         Ok(true)
+    }
+
+    /// The error for a series whose labels do not follow those before it.
+    #[cold]
+    fn out_of_place(&self, offset: u64, labels: &[LabelPair]) -> Error {
+        let (damage, what) = if labels.is_empty() {
+            (Damage::EmptyLabels, "series has no labels")
+        } else if labels == self.last {
+            let what = "series has the labels of the one before it";
+            (Damage::DuplicateSeries, what)
+        } else {
+            let what = "series do not ascend by their labels";
+            (Damage::UnsortedSeries, what)
+        };
+        let corrupt = Corrupt::at(0, what).because(damage);
+        corrupt.in_file(self.index.name(), offset).into()
     }
 
     /// The index that is being read.

@@ -14,6 +14,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::damage::Damage;
 use crate::tsdb::encoding::{CRC_LEN, Crc32c, DecBuf, MAX_UVARINT32_LEN};
 use crate::tsdb::error::{Corrupt, Error, Result};
 
@@ -174,7 +175,45 @@ impl SymbolStream {
     /// # Errors
     /// [`Corrupt`] for a damaged entry, symbols out of order and a wrong
     /// checksum; what reading returns.
+    #[inline]
     pub fn advance(&mut self) -> Result<bool> {
+        match self.step() {
+            Err(Error::Corrupt(found)) => Err(self.explain(found).into()),
+            other => other,
+        }
+    }
+
+    /// Tells bytes that were changed from bytes that were written wrongly: the
+    /// checksum stands behind the last string and so comes too late by itself.
+    #[cold]
+    fn explain(&mut self, found: Corrupt) -> Corrupt {
+        let end = self.entries.end;
+        if self.verified || found.damage == Damage::IndexChecksum {
+            return found;
+        }
+        while self.hashed < end {
+            let want = (end - self.hashed).min(HASH_STEP) as usize;
+            let Ok(bytes) = self.index.window.at(self.hashed, want) else {
+                return found;
+            };
+            self.crc.update(bytes.get(..want).unwrap_or(bytes));
+            self.hashed += want as u64;
+        }
+        let stored = self.index.window.at(end, CRC_LEN);
+        match stored.and_then(|bytes| Ok(DecBuf::new(bytes).be32()?)) {
+            Ok(crc) if crc != self.crc.value() => {
+                let what = "and the checksum of the symbol table differs";
+                Corrupt {
+                    what: format!("{}, {what}", found.what).into(),
+                    damage: Damage::IndexChecksum,
+                    ..found
+                }
+            }
+            _ => found,
+        }
+    }
+
+    fn step(&mut self) -> Result<bool> {
         if self.seen == self.count {
             self.verify_end()?;
             return Ok(false);
@@ -196,7 +235,7 @@ impl SymbolStream {
             .get(prefix as usize..(prefix + len) as usize)
             .unwrap_or_default();
         if self.seen > 0 && symbol <= self.current.as_slice() {
-            return Err(self.index.corrupt(at, "symbols are not in ascending order"));
+            return Err(self.unsorted(at));
         }
         self.current.clear();
         self.current.extend_from_slice(symbol);
@@ -278,12 +317,17 @@ impl SymbolStream {
         self.hash_consumed();
         let mut stored = DecBuf::new(self.index.window.at(end, CRC_LEN)?);
         if stored.be32()? != self.crc.value() {
-            return Err(self
-                .index
-                .corrupt(end, "checksum of the symbol table differs"));
+            let corrupt = Corrupt::at(0, "checksum of the symbol table differs");
+            return Err(self.in_file(corrupt.because(Damage::IndexChecksum), end));
         }
         self.verified = true;
         Ok(())
+    }
+
+    #[cold]
+    fn unsorted(&self, at: u64) -> Error {
+        let corrupt = Corrupt::at(0, "symbols are not in ascending order");
+        self.in_file(corrupt.because(Damage::UnsortedSymbols), at)
     }
 
     fn in_file(&self, corrupt: Corrupt, start: u64) -> Error {
@@ -352,7 +396,8 @@ impl SymbolTable {
             }
             let symbol = dec.uvarint_bytes()?;
             if ordinal > 0 && symbol <= last {
-                return Err(Corrupt::at(at, "symbols are not in ascending order"));
+                let corrupt = Corrupt::at(at, "symbols are not in ascending order");
+                return Err(corrupt.because(Damage::UnsortedSymbols));
             }
             last = symbol;
         }

@@ -10,6 +10,7 @@
 //! the order of fields here is not the order of sections. An offset of 0 means
 //! that the section is missing.
 
+use crate::damage::Damage;
 use crate::tsdb::encoding::{CRC_LEN, DecBuf, EncBuf, crc32c};
 use crate::tsdb::error::{Corrupt, Result};
 
@@ -45,7 +46,8 @@ impl Toc {
         let mut dec = DecBuf::new(data);
         let fields = dec.bytes(Self::LEN - CRC_LEN)?;
         if dec.be32()? != crc32c(fields) {
-            return Err(Corrupt::at(0, "checksum of the table of contents differs"));
+            let corrupt = Corrupt::at(0, "checksum of the table of contents differs");
+            return Err(corrupt.because(Damage::IndexChecksum));
         }
         let mut dec = DecBuf::new(fields);
         let toc = Self {
