@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  open sources -> merge ----> segments (multipart, while merging)
-//!                       `----> index in scratch -> check -> upload
+//!                       `----> index in scratch -> check | upload
 //!                  sources still there? -> meta.json -> all there? -> marks
 //! ```
 //!
@@ -12,6 +12,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::StreamExt;
 use rayon::ThreadPool;
 use ulid::Ulid;
 
@@ -88,22 +89,7 @@ pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
             .filter(|b| b.view.meta.tsdb.stats.num_samples == 0)
             .collect(),
     };
-    for source in marked {
-        let details = "source of compacted block";
-        mark::for_deletion(
-            &context.bucket,
-            context.clock.as_ref(),
-            source.id(),
-            details,
-        )
-        .await
-        .map_err(|e| {
-            e.context(format!(
-                "block {id} is complete, but its sources could not all be marked; \
-                     the next run marks the rest"
-            ))
-        })?;
-    }
+    mark_sources(context, id, &marked).await?;
     let report = report(job, &made, watch.elapsed().as_secs_f64());
     tracing::info!(
         job = %id, group = %job.group, sources = job.sources.len(),
@@ -111,6 +97,32 @@ pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
         seconds = report.seconds, ledger = %report.ledger, "compaction done"
     );
     Ok(report)
+}
+
+/// Marks what the new block `id` stands in for.
+async fn mark_sources(context: &JobContext, id: Ulid, sources: &[&LiveBlock]) -> Result<()> {
+    /// Marks at the same time.
+    const AT_ONCE: usize = 8;
+    let marks = sources.iter().map(|source| {
+        let details = "source of compacted block";
+        let clock = context.clock.as_ref();
+        mark::for_deletion(&context.bucket, clock, source.id(), details)
+    });
+    let mut running = futures::stream::iter(marks).buffer_unordered(AT_ONCE);
+    let mut failed = None;
+    while let Some(result) = running.next().await {
+        // The others are marked all the same.
+        if let Err(error) = result {
+            failed.get_or_insert(error);
+        }
+    }
+    match failed {
+        None => Ok(()),
+        Some(error) => Err(error.context(format!(
+            "block {id} is complete, but its sources could not all be marked; \
+             the next run marks the rest"
+        ))),
+    }
 }
 
 /// What a job has put into the bucket.
@@ -159,11 +171,13 @@ async fn make(context: &JobContext, job: &Job, id: Ulid) -> Result<Made> {
     let expected = merged.stats.clone();
     let range = (job.min_time(), job.max_time());
     let checked = index_file.clone();
-    on_a_thread("check-index", move || {
+    let check = on_a_thread("check-index", move || {
         check::index(&checked, &expected, range)
-    })
-    .await?;
-    uploads.upload_file(&index_file, &path(id, INDEX)).await?;
+    });
+    // Nobody sees the index before meta.json is there: it may go up meanwhile.
+    let name = path(id, INDEX);
+    let upload = async { Ok(uploads.upload_file(&index_file, &name).await?) };
+    futures::try_join!(check, upload)?;
     drop(uploads);
     let meta = result::meta(id, job, &merged, context.clock.now_ms())
         .ok_or_else(|| Error::new(Kind::Internal, "a job without sources"))?;

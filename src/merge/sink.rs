@@ -143,11 +143,20 @@ impl Sink {
         format!("{{{}}}", pairs.join(", "))
     }
 
-    /// Ends the segments, then the index.
+    /// Ends the last segment, which may wait for a disk or a network, and
+    /// meanwhile the index, which takes a core.
     pub fn finish(mut self) -> Result<Merged> {
         let symbol_bytes = self.symbols.totals().bytes();
-        let segments = self.chunks.finish()?;
-        let index = self.index.finish_with(&mut self.symbols)?;
+        let (chunks, index) = (self.chunks, self.index);
+        let (segments, index) = std::thread::scope(|scope| {
+            let segments = std::thread::Builder::new()
+                .name("merge-segment".to_owned())
+                .spawn_scoped(scope, || chunks.finish())
+                .map_err(|e| Error::Misuse(format!("cannot start a thread: {e}")))?;
+            let index = index.finish_with(&mut self.symbols);
+            let broken = |_| Err(Error::Misuse("the end of a segment panicked".to_owned()));
+            Ok::<_, Error>((segments.join().unwrap_or_else(broken)?, index?))
+        })?;
         if index.series != self.stats.num_series {
             let (has, written) = (index.series, self.stats.num_series);
             let what = format!("index has {has} series where {written} were written");
