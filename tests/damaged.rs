@@ -220,6 +220,7 @@ async fn check(bucket: &Bucket, again: &Bucket, row: &Row) {
     damage::put(bucket, victim().id, parts).await;
 
     let report = run_at(bucket, settings(), 2, NOW).await;
+    assert!(bucket.counts().get_range.calls > 0, "ranges are counted");
     is_told(bucket, &report, row, offset).await;
     the_rest_is_compacted(bucket, &report, row).await;
 
@@ -302,9 +303,9 @@ async fn the_same_from_a_store_that_is_asked_for_ranges() {
     }
 }
 
-/// A bucket in memory with `damaged` streams, each with a damaged block, and
-/// one good stream.
-async fn many_damaged(damaged: u64) -> Bucket {
+/// A bucket in memory with `damaged` streams, each with a block of a row of the
+/// corpus, and one good stream.
+async fn many_damaged(damaged: u64, kind: &str) -> Bucket {
     let bucket = Bucket::memory().unwrap();
     for n in 0..damaged {
         let cluster = format!("bad-{n}");
@@ -312,7 +313,7 @@ async fn many_damaged(damaged: u64) -> Bucket {
             let spec = spec(10 + n, &cluster, i * 2, "a");
             let mut parts = Parts::of(&spec);
             if i == 1 {
-                (named("chunk: data flipped").damage)(&mut parts);
+                (named(kind).damage)(&mut parts);
             }
             damage::put(&bucket, spec.id, parts).await;
         }
@@ -333,7 +334,7 @@ async fn no_compact_marks(bucket: &Bucket) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_too_many_damaged_blocks_nothing_more_is_marked_and_the_run_ends() {
-    let bucket = many_damaged(12).await;
+    let bucket = many_damaged(12, "chunk: data flipped").await;
     let report = run_at(&bucket, settings(), 1, NOW).await;
     assert!(report.quarantine_full && report.is_partial());
     assert_eq!(report.quarantined.len(), 10);
@@ -352,6 +353,21 @@ async fn with_too_many_damaged_blocks_nothing_more_is_marked_and_the_run_ends() 
     assert!(third.is_idle() && !third.is_partial());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_in_the_listing_begin_no_job_at_all() {
+    let bucket = many_damaged(12, "segment missing").await;
+    let report = run_at(&bucket, settings(), 1, NOW).await;
+    assert!(report.quarantine_full && report.is_partial());
+    assert_eq!(report.quarantined.len(), 10);
+    assert_eq!(no_compact_marks(&bucket).await, 10);
+    assert!(report.jobs.is_empty());
+    assert_eq!(bucket.counts().get_range.calls, 0, "nothing was read");
+    let second = run_at(&bucket, settings(), 1, NOW + 1).await;
+    assert!(!second.quarantine_full);
+    assert_eq!(second.quarantined.len(), 2);
+    assert_eq!(second.jobs.len(), 13);
+}
+
 async fn run_with_limit(bucket: &Bucket, limit: usize) -> RunReport {
     let scratch = tempfile::tempdir().unwrap();
     let clock = Arc::new(FixedClock::at(NOW));
@@ -362,7 +378,7 @@ async fn run_with_limit(bucket: &Bucket, limit: usize) -> RunReport {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_of_zero_marks_nothing_and_the_others_are_compacted() {
-    let bucket = many_damaged(3).await;
+    let bucket = many_damaged(3, "chunk: data flipped").await;
     let report = run_with_limit(&bucket, 0).await;
     assert!(!report.quarantine_full && report.is_partial());
     assert_eq!(no_compact_marks(&bucket).await, 0);
@@ -375,7 +391,7 @@ async fn a_limit_of_zero_marks_nothing_and_the_others_are_compacted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn as_many_as_the_limit_are_not_too_many() {
-    let bucket = many_damaged(3).await;
+    let bucket = many_damaged(3, "chunk: data flipped").await;
     let report = run_with_limit(&bucket, 3).await;
     assert!(!report.quarantine_full);
     assert_eq!(report.quarantined.len(), 3);
