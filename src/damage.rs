@@ -206,7 +206,8 @@ impl Damage {
         match self {
             Self::DuplicateSeries | Self::ChunkOutsideBlock | Self::Issue347Chunk => format!(
                 "mend it with `thanos tools bucket verify --repair --issues=index_known_issues \
-                 --id={block}`, which writes a new block without them, or upload a right copy"
+                 --id={block}` (it asks for a backup bucket), which writes a new block without \
+                 them, or upload a right copy"
             ),
             Self::OutOfOrderChunk | Self::OverlappingChunks | Self::OverlappingAggregates => {
                 format!(

@@ -160,33 +160,41 @@ fn an_unreadable_meta_is_a_problem() {
 }
 
 #[test]
-fn a_flipped_byte_stops_its_compaction_and_is_located() {
+fn a_flipped_byte_costs_its_block_and_is_located() {
     for (file, at) in [("chunks/000001", 5000), ("index", 3000)] {
         let (dir, blocks) = edge_stream();
         let victim = dir.path().join(&blocks[5]).join(file);
         let mut bytes = fs::read(&victim).unwrap();
         bytes[at] ^= 0x10;
         fs::write(&victim, bytes).unwrap();
-        let before = fs::read_dir(dir.path()).unwrap().count();
 
         let output = compact(&folder_yaml(dir.path()), &["--compact.concurrency=1"]);
         let text = text(&output);
-        // Its window waits, and the one of two days; six of eight hours do not.
         assert_eq!(output.status.code(), Some(3), "{text}");
         for word in [blocks[5].as_str(), file, "at byte", "no-compact-mark.json"] {
             assert!(text.contains(word), "{word:?} is missing in: {text}");
         }
-        assert_eq!(
-            marks(dir.path()),
-            24,
-            "only sources of windows without the damaged block are marked"
+        let block = dir.path().join(&blocks[5]);
+        assert!(block.join("no-downsample-mark.json").exists());
+        assert!(!block.join("deletion-mark.json").exists());
+        assert!(marks(dir.path()) > 24, "its own windows are compacted, too");
+        for folder in fs::read_dir(dir.path()).unwrap() {
+            let folder = folder.unwrap().path();
+            // The report of the run is kept beside the blocks.
+            let whole = folder.join("meta.json").exists() || folder.ends_with("lithify");
+            assert!(whole, "something is left of the failed compaction");
+        }
+        let page = String::from_utf8_lossy(&output.stdout);
+        assert!(page.contains("put into quarantine") && page.contains(&blocks[5]));
+        assert!(
+            page.lines().all(|line| line.chars().count() <= 80),
+            "{page}"
         );
-        let after = fs::read_dir(dir.path()).unwrap().count();
-        assert_eq!(
-            after,
-            before + 6,
-            "nothing is left of the failed compaction"
-        );
+
+        let output = compact(&folder_yaml(dir.path()), &[]);
+        assert_eq!(output.status.code(), Some(0), "it is told, but no problem");
+        let page = String::from_utf8_lossy(&output.stdout);
+        assert!(page.contains("since an earlier run") && page.contains(&blocks[5]));
     }
 }
 
@@ -210,9 +218,22 @@ fn files_that_are_not_as_stated_are_a_problem() {
     for (damage, words) in cases {
         let (dir, blocks) = edge_stream();
         damage(&dir.path().join(&blocks[3]));
+        let dry = compact(
+            &folder_yaml(dir.path()),
+            &["--dry-run", "--detailed-exitcode"],
+        );
+        assert_eq!(dry.status.code(), Some(1), "{}", text(&dry));
+        let page = String::from_utf8_lossy(&dry.stdout);
+        assert!(
+            page.contains(words) && page.contains("damaged (problem)"),
+            "{page}"
+        );
+
         let output = compact(&folder_yaml(dir.path()), &[]);
         assert_eq!(output.status.code(), Some(3), "{}", text(&output));
         assert!(text(&output).contains(words), "{words}: {}", text(&output));
+        let mark = dir.path().join(&blocks[3]).join("no-compact-mark.json");
+        assert!(mark.exists(), "{words}");
         assert!(
             !dir.path()
                 .join(&blocks[3])

@@ -56,7 +56,7 @@ const ROWS: [Row; 51] = [
     ("compact.concurrency", None, "=1", Quiet, COUNT),
     ("compact.enable-vertical-compaction", OFF, "", Quiet, SWITCH),
     ("compact.progress-interval", Some("5m"), "=1h30m", Quiet, GO),
-    ("compact.skip-block-with-out-of-order-chunks", OFF, "", Refused, SWITCH),
+    ("compact.skip-block-with-out-of-order-chunks", OFF, "", Quiet, SWITCH),
     ("consistency-delay", Some("30m"), "=1.5h", Quiet, GO),
     ("data-dir", Some("./data"), "=/tmp/x", Quiet, None),
     ("debug.accept-malformed-index", OFF, "", Refused, SWITCH),
@@ -97,7 +97,7 @@ const ROWS: [Row; 51] = [
 ];
 
 /// Flags that Thanos does not have.
-const OURS: [&str; 11] = [
+const OURS: [&str; 12] = [
     "cluster-label",
     "compact.one-pass",
     "detailed-exitcode",
@@ -107,6 +107,7 @@ const OURS: [&str; 11] = [
     "max-job-time",
     "max-memory",
     "max-scratch",
+    "quarantine.max-blocks-per-run",
     "threads",
     "help",
 ];
@@ -252,6 +253,15 @@ fn penalty_wants_a_replica_label() {
 }
 
 #[test]
+fn marks_for_order_are_served_unless_no_block_may_be_marked() {
+    let skip = "--compact.skip-block-with-out-of-order-chunks";
+    assert_eq!(check(&[skip]), Ok(vec![]));
+    let warnings = check(&[skip, "--quarantine.max-blocks-per-run=0"]).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains(skip), "{warnings:?}");
+}
+
+#[test]
 fn missing_downsampling_is_said_unless_it_is_switched_off() {
     let said = |flags: &[&str]| {
         let argv = ["lithify", "compact"].iter().chain(flags);
@@ -273,6 +283,7 @@ fn ours_parse() {
         "--no-compact.one-pass",
         "--max-job-time=1.5h",
         "--keep-corrupted-blocks",
+        "--quarantine.max-blocks-per-run=0",
         "--detailed-exitcode",
         "--cluster-label=cluster",
         "--threads=2",
@@ -286,6 +297,7 @@ fn ours_parse() {
         "--dry-run-sample=0",
         "--max-job-time=1",
         "--max-memory=1000",
+        "--quarantine.max-blocks-per-run=-1",
     ] {
         assert_eq!(check(&[bad]).unwrap_err().0, NO_VALUE, "{bad}");
     }

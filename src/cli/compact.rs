@@ -168,7 +168,7 @@ async fn compact_all(
             bucket: bucket.clone(),
             clock: Arc::new(SystemClock),
             options: Options {
-                plan: settings.clone(),
+                plan: dry_run::for_bucket(settings, bucket),
                 concurrency,
                 fetch_concurrency: usize::from(args.bucket.meta_fetch_concurrency),
                 scratch: args.bucket.data_dir.join("compact"),

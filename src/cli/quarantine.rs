@@ -54,10 +54,11 @@ fn page(report: &RunReport) -> String {
         page.push_str("in quarantine since an earlier run\n");
     }
     for held in before {
+        let (reason, details) = held.what.split_once(": ").unwrap_or((&held.what, ""));
         for block in &held.blocks {
-            let _ = writeln!(page, "  {block}");
+            let _ = writeln!(page, "  {block}  {reason}");
         }
-        wrapped(&mut page, &held.what, 4);
+        wrapped(&mut page, details, 4);
         wrapped(&mut page, &format!("cure: {}", held.cure), 4);
     }
     if report.quarantine_full {

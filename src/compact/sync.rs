@@ -106,7 +106,7 @@ impl Syncer {
     fn tell(&mut self, problems: &[Problem]) {
         for problem in problems.iter().filter(|p| !self.told.contains(p)) {
             tracing::warn!(
-                block = %problem.block, reason = problem.reason.map(|r| r.as_str()),
+                block = %problem.block, reason = problem.reason.map(Damage::as_str),
                 what = problem.what, cure = problem.cure, "block left out"
             );
         }
@@ -261,14 +261,17 @@ pub(super) fn files_of(objects: &[Object]) -> Vec<ListedFile> {
 /// Compares the listing with what `meta.json` says must be there.
 pub(super) fn incomplete(meta: &Meta, files: &[ListedFile]) -> Option<Finding> {
     let size = |path: &str| files.iter().find(|f| f.path == path).map(|f| f.size);
-    let wrong = |path: &str, stated: u64| match size(path) {
+    let wrong = |file: &str, stated: u64| match size(file) {
         None => Some(Finding {
-            reason: missing(path),
-            what: format!("{path} is missing"),
+            reason: missing(file),
+            what: format!("{} is missing", path(meta.id(), file)),
         }),
         Some(n) if stated > 0 && n != stated => Some(Finding {
             reason: Damage::FileSizeMismatch,
-            what: format!("{path} has {n} bytes where meta.json states {stated}"),
+            what: format!(
+                "{} has {n} bytes where meta.json states {stated}",
+                path(meta.id(), file)
+            ),
         }),
         Some(_) => None,
     };
@@ -279,11 +282,11 @@ pub(super) fn incomplete(meta: &Meta, files: &[ListedFile]) -> Option<Finding> {
         .or_else(|| wrong(INDEX, 0))
 }
 
-fn missing(path: &str) -> Damage {
-    let segment = path
+fn missing(file: &str) -> Damage {
+    let segment = file
         .strip_prefix("chunks/")
         .and_then(parse_segment_file_name);
-    match (path, segment) {
+    match (file, segment) {
         (INDEX, _) => Damage::MissingIndex,
         (_, Some(_)) => Damage::MissingSegment,
         // A file of which we know nothing.

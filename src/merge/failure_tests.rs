@@ -182,12 +182,12 @@ fn chunks_outside_of_the_block_are_refused() {
 }
 
 #[test]
-fn chunks_out_of_order_are_refused() {
+fn chunks_that_overlap_are_refused() {
     let mut bad = blocks();
     // The second chunk begins where the first one ends.
     patch_series(&mut bad[0], 0, |body| body[FIRST_CHUNK + 3] = 0);
     let text = error(&bad).to_string();
-    let what = "a/index: chunk 9..=18 ms is out of order: it follows 0..=9 ms";
+    let what = "a/index: chunk 9..=18 ms overlaps the one before it, 0..=9 ms";
     assert!(text.starts_with(what), "{text}");
     assert!(
         text.ends_with("(series {__name__=\"up\", job=\"w\"})"),

@@ -48,10 +48,10 @@ pub struct UploadSettings {
 }
 
 impl Default for UploadSettings {
-    /// 16 MiB and 4 parts: 80 GiB with equal parts, 80 MiB of memory at most.
+    /// 8 MiB and 4 parts: 40 GiB with equal parts, 40 MiB of memory at most.
     fn default() -> Self {
         Self {
-            part_size: 16 << 20,
+            part_size: 8 << 20,
             parts_in_flight: 4,
             single_put: false,
         }
@@ -62,7 +62,7 @@ impl UploadSettings {
     /// Bytes of part number `index`, counted from 0; `None` past the last.
     ///
     /// Half of the numbers go to equal parts, the rest doubles every 1,000:
-    /// 16 MiB end at 1 TiB, and 5 MiB (S3's least) still at 335 GiB.
+    /// 8 MiB end at 512 GiB, and 5 MiB (S3's least) still at 335 GiB.
     fn part(&self, index: usize) -> Option<usize> {
         if self.single_put {
             return Some(usize::try_from(LARGEST_PUT).unwrap_or(usize::MAX));

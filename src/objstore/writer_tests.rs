@@ -25,7 +25,7 @@ fn parts_suffice_for_the_largest_objects() {
         sizes.map(|size| size as u64).sum()
     };
     assert!(most(5 << 20) >= 64 << 30, "with the smallest part");
-    assert!(most(16 << 20) >= 1 << 40, "with the default");
+    assert!(most(8 << 20) >= 512 << 30, "with the default");
     assert_eq!(
         settings(16 << 20).part(4_999),
         Some(16 << 20),

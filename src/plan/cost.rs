@@ -56,7 +56,7 @@ impl Default for Machine {
             threads: 1,
             memory_bytes: 4 << 30,
             scratch_bytes: u64::MAX,
-            part_bytes: 16 << 20,
+            part_bytes: 8 << 20,
             bucket_bytes_per_second: 400e6,
             mix_ns: 17.0,
             pass_ns: 3.0,

@@ -397,6 +397,6 @@ pub struct Tile {
     pub samples: (u64, u64),
     /// Kept out of compactions.
     pub no_compact: bool,
-    /// Its files are not as `meta.json` states.
+    /// It is damaged, whether it is marked for that or not.
     pub damaged: bool,
 }

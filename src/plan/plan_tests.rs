@@ -490,3 +490,44 @@ fn parquet_files_are_not_left_behind() {
     assert_eq!(sources(&plan.jobs[0]), [ulid(1), ulid(2), ulid(3)]);
     assert_eq!(plan.held[0].why, HeldReason::ParquetMigrated);
 }
+
+#[test]
+fn a_block_in_quarantine_holds_up_nobody_and_covers_nothing() {
+    let mut blocks: Vec<_> = (0..9)
+        .map(|i| block(i, i as i64 * 2, i as i64 * 2 + 2, "a"))
+        .collect();
+    let mark = |reason: &str| NoCompactMark {
+        id: ulid(1),
+        version: 1,
+        details: "b/index: bad at byte 5".into(),
+        no_compact_time: 0,
+        reason: reason.into(),
+    };
+    // Were it whole, it would stand in for the first one.
+    edit(&mut blocks[1], |m| {
+        m.tsdb.compaction.sources = vec![ulid(0), ulid(1)];
+    });
+    for listing_shows_it in [false, true] {
+        blocks[1].no_compact = Some(mark("index-checksum"));
+        blocks[1].damaged = listing_shows_it.then(|| Finding {
+            reason: Damage::FileSizeMismatch,
+            what: "index has 5 bytes where meta.json states 6".into(),
+        });
+        let plan = plan(&view(blocks.clone()), &settings(false), NOW);
+        assert!(plan.garbage.is_empty() && !plan.has_problems());
+        let jobs: Vec<Vec<Ulid>> = plan.jobs.iter().map(sources).collect();
+        let of = |ids: std::ops::Range<u64>| ids.map(ulid).collect::<Vec<_>>();
+        assert_eq!(jobs, [of(2..4), of(4..8)]);
+        let [held] = plan.held.as_slice() else {
+            panic!("{:?}", plan.held);
+        };
+        assert_eq!(held.why, HeldReason::Quarantined);
+        assert_eq!(held.what, "index-checksum: b/index: bad at byte 5");
+        assert!(held.cure.contains("no-downsample-mark.json"));
+    }
+    // A mark for another reason says nothing about what the block holds.
+    blocks[1].damaged = None;
+    blocks[1].no_compact = Some(mark("manual"));
+    let plan = plan(&view(blocks), &settings(false), NOW);
+    assert_eq!(plan.garbage.len(), 1);
+}

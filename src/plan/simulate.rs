@@ -418,7 +418,7 @@ impl Tile {
             index_bytes: block.view.index_bytes(),
             samples: (stats.num_samples, stats.num_samples),
             no_compact: block.view.no_compact.is_some(),
-            damaged: block.view.damaged.is_some(),
+            damaged: block.view.is_suspect(),
         }
     }
 }

@@ -50,7 +50,7 @@ impl BlobWriter for Shared {
 }
 
 /// Index and segment of a block.
-fn encode(spec: &Spec) -> (Vec<u8>, Vec<u8>) {
+pub fn encode(spec: &Spec) -> (Vec<u8>, Vec<u8>) {
     let (index, segment) = (
         Arc::new(Mutex::new(Vec::new())),
         Arc::new(Mutex::new(Vec::new())),
@@ -101,10 +101,9 @@ fn encode(spec: &Spec) -> (Vec<u8>, Vec<u8>) {
     (take(index), take(segment))
 }
 
-/// Writes a block as a sidecar would, `meta.json` last.
-pub async fn write(bucket: &Bucket, spec: &Spec) {
+/// `meta.json` of a block with these files.
+pub fn meta(spec: &Spec, index: &[u8], segment: &[u8]) -> Meta {
     let id = spec.id;
-    let (index, segment) = encode(spec);
     let json = format!(
         r#"{{"ulid":"{id}","minTime":{},"maxTime":{},"version":1,
             "compaction":{{"level":1,"sources":["{id}"]}}}}"#,
@@ -126,6 +125,14 @@ pub async fn write(bucket: &Bucket, spec: &Spec) {
         file("index", index.len()),
         file("meta.json", 0),
     ];
+    meta
+}
+
+/// Writes a block as a sidecar would, `meta.json` last.
+pub async fn write(bucket: &Bucket, spec: &Spec) {
+    let id = spec.id;
+    let (index, segment) = encode(spec);
+    let meta = meta(spec, &index, &segment);
     let put = async |file: &str, body: Vec<u8>| {
         bucket.put(&format!("{id}/{file}"), body).await.unwrap();
     };
@@ -136,16 +143,22 @@ pub async fn write(bucket: &Bucket, spec: &Spec) {
 
 /// Metas of blocks without a deletion mark.
 pub async fn live_metas(bucket: &Bucket) -> Vec<Meta> {
+    live_metas_but(bucket, None).await
+}
+
+/// The same without one block, of which nothing is read.
+pub async fn live_metas_but(bucket: &Bucket, skip: Option<Ulid>) -> Vec<Meta> {
     let objects = bucket.list("").await.unwrap();
     let names: BTreeSet<String> = objects.into_iter().map(|o| o.name).collect();
     let mut live = Vec::new();
     for name in names.iter().filter(|n| n.ends_with("/meta.json")) {
         let id = name.trim_end_matches("/meta.json");
-        if names.contains(&format!("{id}/deletion-mark.json")) {
+        let ulid = Ulid::from_string(id).unwrap();
+        if names.contains(&format!("{id}/deletion-mark.json")) || skip == Some(ulid) {
             continue;
         }
         let json = bucket.get(name).await.unwrap().unwrap();
-        live.push(Meta::parse(Ulid::from_string(id).unwrap(), &json).unwrap());
+        live.push(Meta::parse(ulid, &json).unwrap());
     }
     live
 }
@@ -153,8 +166,13 @@ pub async fn live_metas(bucket: &Bucket) -> Vec<Meta> {
 /// All samples of live blocks, replica labels left out of the stream's name.
 /// Fails where two live blocks of a stream hold one timestamp.
 pub async fn content(bucket: &Bucket, replica_labels: &[&str]) -> Content {
+    content_but(bucket, replica_labels, None).await
+}
+
+/// The same without one block, of which nothing is read.
+pub async fn content_but(bucket: &Bucket, replica_labels: &[&str], skip: Option<Ulid>) -> Content {
     let mut content = Content::new();
-    for meta in live_metas(bucket).await {
+    for meta in live_metas_but(bucket, skip).await {
         let mut labels = meta.thanos.labels.clone();
         labels.retain(|name, _| !replica_labels.contains(&name.as_str()));
         let stream = content.entry(format!("{labels:?}")).or_default();

@@ -5,7 +5,10 @@
 
 pub mod blocks;
 pub mod conformance;
+pub mod damage;
+pub mod damage_rows;
 pub mod dying;
 pub mod files;
+pub mod flaky;
 pub mod runs;
 pub mod s3_server;

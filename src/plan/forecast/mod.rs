@@ -228,7 +228,7 @@ pub struct TileForecast {
     pub samples: Range,
     /// Kept out of compactions.
     pub no_compact: bool,
-    /// Files are not as `meta.json` states.
+    /// Files are not as `meta.json` states, or the block is in quarantine.
     pub damaged: bool,
 }
 

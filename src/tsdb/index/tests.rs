@@ -223,12 +223,15 @@ fn disorder_behind_right_checksums_is_found() {
     // Behind the length and the number of labels stands the name, then the value.
     let at = content.series[1].0 as usize * 16 + 3;
     assert_eq!(good[at], 2);
-    for ordinal in [0, 1] {
+    for (ordinal, what) in [
+        (0, "series do not ascend"),
+        (1, "series has the labels of the one before it"),
+    ] {
         let mut bad = good.clone();
         bad[at] = ordinal;
         reseal(&good, &mut bad, &written);
         let error = Content::read(blob(&bad)).unwrap_err().to_string();
-        assert!(error.contains("series do not ascend"), "{error}");
+        assert!(error.contains(what), "{error}");
     }
     let mut bad = good.clone();
     bad[at] = 3;
