@@ -1,0 +1,285 @@
+//! Memory: the program under hard limits of the kernel, on blocks that are
+//! large in one way each. `tests/limits-full` runs the large sizes.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+#![cfg(target_os = "linux")]
+
+#[path = "support/large.rs"]
+mod large;
+#[path = "support/limited.rs"]
+mod limited;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use large::Large;
+use limited::{Ended, Limits};
+use lithify::block::meta::Labels;
+use serde_json::Value;
+use ulid::Ulid;
+
+/// Set to true when `--max-memory` and `--max-scratch` exist: the tests of
+/// both run from then on.
+const BUDGET_FLAGS: bool = false;
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+/// Two hours, ms.
+const RANGE: i64 = 7_200_000;
+/// A boundary of 14 days, ms since the epoch.
+const START: i64 = 1_700_092_800_000 / (168 * RANGE) * (168 * RANGE);
+/// Tells the child that makes blocks what to make.
+const TO_MAKE: &str = "LITHIFY_LIMITS_MAKE";
+
+/// A size that the full run sets larger.
+fn size(name: &str, small: u32) -> u32 {
+    let name = format!("LITHIFY_LIMITS_{name}");
+    std::env::var(name).map_or(small, |v| v.parse().unwrap())
+}
+
+/// A block of a replica whose range begins at a number of times 2h.
+fn block(replica: u32, at: i64) -> Large {
+    let start = START + at * RANGE;
+    let number = u128::from(replica) << 64 | at as u128;
+    Large {
+        id: Ulid::from_parts((start + RANGE) as u64, number),
+        labels: labels("cluster-01", replica),
+        range: (start, start + RANGE),
+        first_pod: 0,
+        pods: 1000,
+        per_pod: 1,
+        chunks: 2,
+        samples: 60,
+        // So that no timestamp is shared and all samples are mixed.
+        offset: 7 * i64::from(replica),
+    }
+}
+
+fn labels(cluster: &str, replica: u32) -> Labels {
+    let pairs = [
+        ("cluster", cluster.to_owned()),
+        ("prometheus_replica", format!("prometheus-{replica}")),
+    ];
+    pairs.map(|(n, v)| (n.to_owned(), v)).into()
+}
+
+/// Makes blocks in a child of its own: the kernel counts the memory of a
+/// parent to its children's peaks, so this process has to stay small.
+fn make(bucket: &Path, blocks: &[Large]) {
+    let job = serde_json::to_vec(&(bucket, blocks)).unwrap();
+    let file = bucket.with_extension("to-make");
+    fs::write(&file, job).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "makes_blocks", "--ignored"])
+        .env(TO_MAKE, &file);
+    let ended = limited::run(command, Limits::default());
+    assert!(ended.status.success(), "{}", ended.stdout);
+    fs::remove_file(file).unwrap();
+}
+
+#[test]
+#[ignore = "is the child that makes blocks for the others"]
+fn makes_blocks() {
+    let Some(file) = std::env::var_os(TO_MAKE) else {
+        return;
+    };
+    let (bucket, blocks): (PathBuf, Vec<Large>) =
+        serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let (bucket, mine) = (&bucket, blocks.iter().skip(half).step_by(2));
+            scope.spawn(move || mine.for_each(|block| large::write(bucket, block)));
+        }
+    });
+}
+
+/// `lithify compact` of a folder, replicas merged.
+fn compact(bucket: &Path, flags: &[&str]) -> Command {
+    let yaml = format!(
+        "type: FILESYSTEM\nconfig:\n  directory: {}\n",
+        bucket.display()
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lithify"));
+    command
+        .args([
+            "compact",
+            "--downsampling.disable",
+            "--consistency-delay=0s",
+        ])
+        .arg("--deduplication.replica-label=prometheus_replica")
+        .arg(format!("--objstore.config={yaml}"))
+        .arg(format!("--data-dir={}", scratch(bucket).display()))
+        .args(flags);
+    command
+}
+
+fn scratch(bucket: &Path) -> PathBuf {
+    bucket.with_extension("data")
+}
+
+/// Makes blocks, compacts them inside a limit, and checks that no sample is
+/// lost.
+fn compacts_inside(what: &str, blocks: &[Large], memory: u64, flags: &[&str]) -> Ended {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = dir.path().join("bucket");
+    make(&bucket, blocks);
+    compacts(what, &bucket, blocks, memory, flags)
+}
+
+fn compacts(what: &str, bucket: &Path, blocks: &[Large], memory: u64, flags: &[&str]) -> Ended {
+    let limits = Limits {
+        memory: Some(memory),
+        ..Limits::default()
+    };
+    let ended = limited::run(compact(bucket, flags), limits).succeeded(what);
+    println!(
+        "{what}: peak {} MiB of {} MiB{}",
+        ended.peak / MIB,
+        memory / MIB,
+        if ended.in_cgroup {
+            ", also held by a cgroup"
+        } else {
+            ""
+        }
+    );
+    let samples: u64 = live(bucket)
+        .iter()
+        .map(|m| m["stats"]["numSamples"].as_u64().unwrap())
+        .sum();
+    assert_eq!(samples, blocks.iter().map(Large::num_samples).sum::<u64>());
+    ended
+}
+
+/// Metas of the blocks without a deletion mark.
+fn live(bucket: &Path) -> Vec<Value> {
+    let blocks = fs::read_dir(bucket).unwrap().map(|e| e.unwrap().path());
+    blocks
+        .filter(|b| !b.join("deletion-mark.json").exists())
+        .map(|b| serde_json::from_slice(&fs::read(b.join("meta.json")).unwrap()).unwrap())
+        .collect()
+}
+
+/// Two blocks of a pair with a million series, each of a pod of its own.
+#[test]
+fn a_million_series_fit_into_a_gibibyte() {
+    let blocks = [0, 1].map(|replica| Large {
+        pods: size("SERIES", 1_000_000),
+        chunks: size("CHUNKS", 1),
+        samples: 30,
+        ..block(replica, 0)
+    });
+    compacts_inside("1,000,000 series", &blocks, GIB, &[]);
+}
+
+/// Memory follows series and symbols, not the bytes of chunks.
+#[test]
+fn ten_times_the_chunks_take_no_more_memory() {
+    let peak = |chunks: u32| {
+        let blocks = [0, 1].map(|replica| Large {
+            pods: size("FLAT_SERIES", 3_000),
+            chunks,
+            // Two hours hold 12,000 timestamps and no more.
+            samples: 100,
+            ..block(replica, 0)
+        });
+        compacts_inside(&format!("{chunks} chunks per series"), &blocks, GIB, &[]).peak
+    };
+    let (few, many) = (peak(10), peak(100));
+    // Where all chunks are less than what lies in buffers, those grow, too.
+    let slack = u64::from(size("FLAT_SLACK_MIB", 64)) * MIB;
+    assert!(
+        many <= few + few / 10 + slack,
+        "{} MiB became {} MiB",
+        few / MIB,
+        many / MIB
+    );
+}
+
+/// 300 blocks of 2h of a pair, with some pods gone and some new in each, and
+/// two later blocks, which show the planner that the 14 days before are past.
+fn fortnight() -> Vec<Large> {
+    let mut blocks: Vec<Large> = (0..300)
+        .map(|n| {
+            let (replica, at) = (n % 2, n / 2);
+            Large {
+                first_pod: 3000 * (at / 30),
+                pods: size("PASS_PODS", 6_000),
+                chunks: 1,
+                samples: 30,
+                ..block(replica, i64::from(at))
+            }
+        })
+        .collect();
+    blocks.extend([block(0, 168), block(0, 169)]);
+    blocks
+}
+
+#[test]
+fn one_pass_over_300_blocks_fits_into_a_gibibyte() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = dir.path().join("bucket");
+    let blocks = fortnight();
+    make(&bucket, &blocks);
+    let ended = limited::run(compact(&bucket, &["--dry-run=json"]), Limits::default());
+    let page: Value = serde_json::from_str(&ended.succeeded("dry run").stdout).unwrap();
+    let jobs = page["buckets"][0]["jobs"].as_array().unwrap();
+    assert_eq!(jobs.len(), 1, "{jobs:?}");
+    assert_eq!(jobs[0]["sources"].as_array().unwrap().len(), 300);
+    println!("predicted memory: {}", jobs[0]["memory_bytes"]);
+    compacts("300 blocks", &bucket, &blocks, GIB, &[]);
+}
+
+#[test]
+fn a_budget_of_512_mib_is_kept() {
+    if !BUDGET_FLAGS {
+        println!("skipped: there is no --max-memory yet");
+        return;
+    }
+    let flags = ["--max-memory=512MiB"];
+    let ended = compacts_inside("300 blocks, 512 MiB", &fortnight(), GIB, &flags);
+    // Allocator and code need some that no budget counts.
+    assert!(ended.peak < 560 * MIB, "{} MiB", ended.peak / MIB);
+}
+
+/// A compaction whose index would not fit is refused, the other one is done.
+#[test]
+fn a_compaction_over_the_scratch_budget_is_refused() {
+    if !BUDGET_FLAGS {
+        println!("skipped: there is no --max-scratch yet");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = dir.path().join("bucket");
+    let blocks = [("large", 60_000), ("small", 300)].map(|(cluster, pods)| {
+        [0, 1].map(|replica| Large {
+            id: Ulid::from_parts(1 + u64::from(pods), u128::from(replica)),
+            labels: labels(cluster, replica),
+            pods,
+            ..block(replica, 0)
+        })
+    });
+    make(&bucket, blocks.as_flattened());
+    let command = compact(&bucket, &["--max-scratch=1MiB"]);
+    let ended = limited::run(command, Limits::default());
+    assert_eq!(ended.status.code(), Some(3), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--max-scratch"), "{}", ended.stderr);
+    let mut levels: Vec<(String, u64)> = live(&bucket)
+        .iter()
+        .map(|m| {
+            let cluster = m["thanos"]["labels"]["cluster"].as_str().unwrap();
+            let level = m["compaction"]["level"].as_u64().unwrap();
+            (cluster.to_owned(), level)
+        })
+        .collect();
+    levels.sort();
+    let expected = [("large", 1), ("large", 1), ("small", 2)];
+    assert_eq!(levels, expected.map(|(c, l)| (c.to_owned(), l)));
+    assert_eq!(
+        fs::read_dir(scratch(&bucket).join("compact"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
