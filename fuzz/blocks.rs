@@ -115,7 +115,7 @@ fn one_merge(options: u8, parts: &[Vec<u8>; 5]) {
         } else {
             Dedup::OneToOne
         },
-        one_in: if bit(options, 3) { 3 } else { 1 },
+        one_in: if bit(options, 3) { 2 } else { 1 },
         segment_bytes: if bit(options, 4) { 600 } else { 1 << 20 },
     };
     match merge::merge(sources, &how, output) {

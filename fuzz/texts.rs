@@ -34,11 +34,10 @@ pub fn meta(data: &[u8]) {
     let again = Meta::parse(id, &text).unwrap();
     assert_eq!(meta, again);
     assert_eq!(text, again.to_json().unwrap());
-    let (Ok(before), Ok(after)) = (serde_json::from_slice(data), serde_json::from_slice(&text))
-    else {
-        panic!("a meta that is no JSON");
-    };
-    assert_kept(&before, &after, &[]);
+    // Keys that are ignored in a list of files may hold what is no UTF-8.
+    if let Ok(before) = serde_json::from_slice(data) {
+        assert_kept(&before, &serde_json::from_slice(&text).unwrap(), &[]);
+    }
 }
 
 /// Sections whose unknown keys are kept one by one.

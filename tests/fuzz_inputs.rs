@@ -19,7 +19,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lithify::tsdb::chunkenc::{Encoding, encode_aggr};
-use lithify::tsdb::chunks::SegmentReader;
+use lithify::tsdb::chunks::{ChunkInput, ChunkWriter, SegmentReader};
+use lithify::tsdb::index::{Index, IndexWriter, RawSeries};
 use lithify::tsdb::source::MemBlob;
 use lithify::tsdb::tombstones::{Interval, Tombstones};
 use support::fixture;
@@ -257,14 +258,8 @@ fn merge_seeds(seed: &impl Fn(&str, &str, &[u8])) {
         .into_iter()
         .enumerate()
     {
-        let file = |n: usize, file: &str| block_file(&format!("encodings/{}", ENCODINGS[n]), file);
-        let parts = [
-            file(a, "index"),
-            file(a, "chunks/000001"),
-            file(b, "index"),
-            file(b, "chunks/000001"),
-        ];
-        let [ai, ac, bi, bc] = parts.each_ref().map(Vec::as_slice);
+        let ((ai, ac), (bi, bc)) = (small_block(ENCODINGS[a]), small_block(ENCODINGS[b]));
+        let (ai, ac, bi, bc) = (&ai[..], &ac[..], &bi[..], &bc[..]);
         let tombstones: &[u8] = if i % 2 == 0 { &[] } else { &deleted };
         let options = (i % 2) as u8 | ((i % 3) as u8) << 1;
         let input = readers::container(options, [ai, ac, bi, bc, tombstones]);
@@ -274,4 +269,38 @@ fn merge_seeds(seed: &impl Fn(&str, &str, &[u8])) {
             &input,
         );
     }
+}
+
+/// Index and segment of a block with the first two series of another one and
+/// two chunks of each: a mutation hits more of a small input.
+fn small_block(encoding: &str) -> (Vec<u8>, Vec<u8>) {
+    let folder = format!("encodings/{encoding}");
+    let blob = |file| Box::new(MemBlob::new(file, block_file(&folder, file)));
+    let index = Index::open(blob("index")).unwrap();
+    let mut segment = SegmentReader::open(0, blob("chunks/000001")).unwrap();
+    let (out_index, out_chunks) = (readers::Sink::default(), readers::Sink::default());
+    let mut writer = IndexWriter::new(Box::new(out_index.clone())).unwrap();
+    let clone = out_chunks.clone();
+    let mut chunks = ChunkWriter::new(1 << 20, move |_| Ok(Box::new(clone.clone())));
+    let mut symbols = index.into_symbols().unwrap();
+    while let Some(symbol) = symbols.next().unwrap() {
+        writer.add_symbol(symbol).unwrap();
+    }
+    let (index, refs) = symbols.finish().unwrap();
+    let mut writer = writer.into_series().unwrap();
+    let (mut stream, mut series) = (index.into_series(refs), RawSeries::default());
+    for _ in 0..2 {
+        assert!(stream.next(&mut series).unwrap());
+        series.chunks.truncate(2);
+        chunks.start_series();
+        for chunk in &mut series.chunks {
+            let record = segment.record(chunk.reference).unwrap();
+            let at = chunks.append(ChunkInput::Framed(record.framed())).unwrap();
+            chunk.reference = at.into();
+        }
+        writer.add_series(&series.labels, &series.chunks).unwrap();
+    }
+    writer.finish().unwrap();
+    chunks.finish().unwrap();
+    (out_index.bytes(), out_chunks.bytes())
 }
