@@ -215,7 +215,8 @@ fn absolute(h: &Histogram) -> FloatHistogram {
 }
 
 /// All of a histogram but its hint and its empty buckets, which come and go
-/// with the layout of a chunk. Floats as bits, so that NaNs can be compared.
+/// with the layout of a chunk. Floats as bits, so that NaNs can be compared;
+/// but bounds of minus zero are written as zero, as Prometheus does.
 fn describe(h: &FloatHistogram) -> String {
     let used = |spans: &[Span], buckets: &[f64]| -> Vec<(i64, u64)> {
         let mut at = 0_i64;
@@ -229,10 +230,11 @@ fn describe(h: &FloatHistogram) -> String {
         let all = numbers.into_iter().zip(buckets.iter().map(|b| b.to_bits()));
         all.filter(|(_, bits)| *bits != 0).collect()
     };
+    let bound = |v: f64| if v == 0.0 { 0 } else { v.to_bits() };
     format!(
         "{} {:x} {:x} {:x} {:x} {:x?} {:x?} {:x?}",
         h.schema,
-        h.zero_threshold.to_bits(),
+        bound(h.zero_threshold),
         h.zero_count.to_bits(),
         h.count.to_bits(),
         h.sum.to_bits(),
@@ -240,7 +242,7 @@ fn describe(h: &FloatHistogram) -> String {
         used(&h.negative_spans, &h.negative_buckets),
         h.custom_values
             .iter()
-            .map(|v| v.to_bits())
+            .map(|v| bound(*v))
             .collect::<Vec<_>>(),
     )
 }

@@ -9,6 +9,7 @@ mod blobs;
 mod blocks;
 mod chunks;
 mod index;
+mod plans;
 mod repair;
 mod texts;
 
@@ -16,6 +17,7 @@ pub use blobs::Sink;
 pub use blocks::{container, merge};
 pub use chunks::{aggregates, floats, histograms};
 pub use index::index;
+pub use plans::plan;
 pub use texts::{bucket_config, markers, meta, selector};
 
 use lithify::tsdb::chunkenc::{Encoding, num_samples};
@@ -25,7 +27,7 @@ use lithify::tsdb::tombstones::Tombstones;
 use lithify::tsdb::{Error, Result};
 
 /// All readers by the name of their target and of their folder of inputs.
-pub const READERS: [(&str, fn(&[u8])); 11] = [
+pub const READERS: [(&str, fn(&[u8])); 12] = [
     ("index", index),
     ("floats", floats),
     ("histograms", histograms),
@@ -37,6 +39,7 @@ pub const READERS: [(&str, fn(&[u8])); 11] = [
     ("bucket_config", bucket_config),
     ("selector", selector),
     ("merge", merge),
+    ("plan", plan),
 ];
 
 /// A damaged file is told from a rule of ours that was broken: whatever the

@@ -151,6 +151,7 @@ fn write_seeds() {
     json_seeds(&seed);
     yaml_seeds(&seed);
     merge_seeds(&seed);
+    plan_seeds(&seed);
 }
 
 fn aggregate_seeds(chunks: &BTreeMap<u8, Vec<Vec<u8>>>, seed: &impl Fn(&str, &str, &[u8])) {
@@ -268,6 +269,22 @@ fn merge_seeds(seed: &impl Fn(&str, &str, &[u8])) {
             &format!("{}-and-{}", ENCODINGS[a], ENCODINGS[b]),
             &input,
         );
+    }
+}
+
+/// Blocks of 2 hours, one `meta.json` in a line.
+fn plan_seeds(seed: &impl Fn(&str, &str, &[u8])) {
+    for (name, options, overlap) in [("compact", 0, 0), ("vertical", 0b111, 600_000)] {
+        let mut text = vec![options];
+        for i in 0..6_i64 {
+            let (min, max) = (i * 7_200_000 - overlap, (i + 1) * 7_200_000);
+            let line = format!(
+                r#"{{"ulid":"01M1DB9KDPX6F6EHHGBQJN9E7{i}","minTime":{min},"maxTime":{max},"stats":{{"numSamples":900,"numSeries":9,"numChunks":18}},"compaction":{{"level":1}},"version":1,"thanos":{{"labels":{{"a":"b"}},"source":"sidecar","files":[{{"rel_path":"index","size_bytes":900}},{{"rel_path":"chunks/000001","size_bytes":9000}}]}}}}"#
+            );
+            text.extend_from_slice(line.as_bytes());
+            text.push(b'\n');
+        }
+        seed("plan", name, &text);
     }
 }
 
