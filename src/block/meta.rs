@@ -225,7 +225,8 @@ impl Meta {
 
     /// Bytes of `index` and all segments, as the file list states them.
     pub fn stated_bytes(&self) -> u64 {
-        self.thanos.files.iter().map(|f| f.size_bytes).sum()
+        let sizes = self.thanos.files.iter().map(|f| f.size_bytes);
+        sizes.fold(0, u64::saturating_add)
     }
 }
 

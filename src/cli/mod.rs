@@ -104,6 +104,16 @@ where
     Ok(warnings)
 }
 
+/// Reads relabel rules as `--selector.relabel-config` takes them, with their
+/// variables replaced.
+///
+/// # Errors
+/// Text that is no list of rules, rules that choose nothing.
+#[doc(hidden)]
+pub fn selector(text: &str) -> Result<crate::plan::relabel::Selector> {
+    flags::rules(text)
+}
+
 impl Cli {
     fn read<I, T>(argv: I) -> std::result::Result<Self, clap::Error>
     where

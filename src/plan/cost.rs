@@ -152,14 +152,13 @@ pub fn predict(sources: &[LiveBlock], places: &[Place], dedup: Dedup, machine: &
         mixed += run_cost.mixed;
     }
     for source in sources {
-        let stats = &source.view.meta.tsdb.stats;
         let index = source.view.index_bytes();
         cost.bytes_in += source.view.data_bytes();
         cost.index_bytes_in += index;
-        cost.samples_in += stats.num_samples;
-        cost.series_in += stats.num_series;
-        cost.chunks_in += stats.num_chunks;
-        cost.series.0 = cost.series.0.max(stats.num_series);
+        cost.samples_in += source.samples();
+        cost.series_in += source.series();
+        cost.chunks_in += source.chunks();
+        cost.series.0 = cost.series.0.max(source.series());
         cost.index_bytes.0 = cost.index_bytes.0.max(index);
     }
     cost.series.1 = cost.series_in;
@@ -213,7 +212,7 @@ fn runs<'a>(sources: &'a [LiveBlock], places: &[Place]) -> Vec<Run<'a>> {
 
 impl Run<'_> {
     fn predict(&self, dedup: Dedup) -> RunCost {
-        let samples = |b: &LiveBlock| b.view.meta.tsdb.stats.num_samples;
+        let samples = LiveBlock::samples;
         let chunks = |b: &LiveBlock| b.view.data_bytes() - b.view.index_bytes();
         let all_samples = self.sources.iter().map(|b| samples(b)).sum();
         let all_chunks: u64 = self.sources.iter().map(|b| chunks(b)).sum();

@@ -24,6 +24,10 @@ pub struct LiveBlock {
     pub labels: Arc<Labels>,
 }
 
+/// Counts are taken from `meta.json` up to here. Nobody has checked them, and
+/// those of a whole bucket are added up.
+const MOST_OF_A_BLOCK: u64 = 1 << 48;
+
 impl LiveBlock {
     /// Name of the block.
     pub fn id(&self) -> Ulid {
@@ -43,6 +47,21 @@ impl LiveBlock {
     /// Window of its samples in ms, 0 for raw.
     pub fn resolution(&self) -> i64 {
         self.view.meta.thanos.downsample.resolution
+    }
+
+    /// Samples, as `meta.json` says.
+    pub fn samples(&self) -> u64 {
+        self.view.meta.tsdb.stats.num_samples.min(MOST_OF_A_BLOCK)
+    }
+
+    /// Series, as `meta.json` says.
+    pub fn series(&self) -> u64 {
+        self.view.meta.tsdb.stats.num_series.min(MOST_OF_A_BLOCK)
+    }
+
+    /// Chunks, as `meta.json` says.
+    pub fn chunks(&self) -> u64 {
+        self.view.meta.tsdb.stats.num_chunks.min(MOST_OF_A_BLOCK)
     }
 
     /// The head blocks it was made from: itself if it names none.

@@ -160,7 +160,8 @@ fn by_tombstones(spans: &[Span], ranges_ms: &[i64]) -> Option<usize> {
         .rev()
         .filter(|(_, s)| !s.no_compact)
     {
-        if span.max_time - span.min_time < large {
+        // A `meta.json` may state all of time.
+        if span.max_time.saturating_sub(span.min_time) < large {
             break;
         }
         #[expect(clippy::cast_precision_loss, reason = "a ratio of two counts")]

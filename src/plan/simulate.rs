@@ -407,7 +407,6 @@ fn covers(sources: &[Ulid], wanted: &[Ulid]) -> bool {
 
 impl Tile {
     fn of(block: &LiveBlock) -> Self {
-        let stats = &block.view.meta.tsdb.stats;
         let bytes = block.view.data_bytes();
         Self {
             block: Some(block.id()),
@@ -416,7 +415,7 @@ impl Tile {
             level: block.view.meta.tsdb.compaction.level,
             bytes: (bytes, bytes),
             index_bytes: block.view.index_bytes(),
-            samples: (stats.num_samples, stats.num_samples),
+            samples: (block.samples(), block.samples()),
             no_compact: block.view.no_compact.is_some(),
             damaged: block.view.is_suspect(),
         }

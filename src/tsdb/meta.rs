@@ -120,7 +120,8 @@ impl BlockMeta {
             max_time,
             stats: BlockStats::default(),
             compaction: Compaction {
-                level: level + 1,
+                // It was read: 2^32 - 1 may stand there.
+                level: level.saturating_add(1),
                 sources,
                 parents,
                 ..Compaction::default()

@@ -91,25 +91,33 @@ impl SelectionFlags {
         else {
             return Ok(Selector::default());
         };
-        let rules: Vec<RuleYaml> = text::document(FLAG, &text)?;
-        let rules: Vec<Rule> = rules
-            .into_iter()
-            .map(|yaml| Rule {
-                source_labels: yaml.source_labels,
-                separator: yaml.separator,
-                regex: yaml.regex,
-                modulus: yaml.modulus,
-                target_label: yaml.target_label,
-                action: yaml.action,
-            })
-            .collect();
-        Selector::new(&rules).map_err(|e| e.context(format!("--{FLAG}")))
+        rules(&text)
     }
 
     /// What cannot be served.
     pub(crate) fn check(&self) -> Result<()> {
         self.selector().map(drop)
     }
+}
+
+/// Relabel rules as YAML, checked.
+///
+/// # Errors
+/// Text that is no list of rules, rules that choose nothing.
+pub(crate) fn rules(text: &str) -> Result<Selector> {
+    let rules: Vec<RuleYaml> = text::document(FLAG, text)?;
+    let rules: Vec<Rule> = rules
+        .into_iter()
+        .map(|yaml| Rule {
+            source_labels: yaml.source_labels,
+            separator: yaml.separator,
+            regex: yaml.regex,
+            modulus: yaml.modulus,
+            target_label: yaml.target_label,
+            action: yaml.action,
+        })
+        .collect();
+    Selector::new(&rules).map_err(|e| e.context(format!("--{FLAG}")))
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::path::Path as OsPath;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use memmap2::Mmap;
 
 use super::pool::Pool;
 use super::{Piece, ReadAhead, copy_end, end_of};
@@ -154,12 +153,27 @@ pub(in crate::objstore) fn map(path: &OsPath, name: &str, scene: &Scene) -> Resu
     if length(&file).map_err(fail)? == 0 {
         return Ok(MemBlob::new(name, Bytes::new()));
     }
+    Ok(MemBlob::new(name, mapped(&file).map_err(fail)?))
+}
+
+/// The bytes of a file that is not empty.
+#[cfg(not(miri))]
+fn mapped(file: &File) -> io::Result<Bytes> {
     // SAFETY: the mapping is read-only and shared. It is sound as long as no
     // one writes into or shortens the file while it is mapped. Files of a
     // bucket are replaced by renaming, never written in place, and a deleted
     // file stays readable; our scratch files are mapped only once complete.
-    let mapping = unsafe { Mmap::map(&file) }.map_err(fail)?;
-    Ok(MemBlob::new(name, Bytes::from_owner(mapping)))
+    let mapping = unsafe { memmap2::Mmap::map(file) }?;
+    Ok(Bytes::from_owner(mapping))
+}
+
+/// Miri cannot map a file, so there what stands around the mapping runs over a
+/// copy, with the same owner of the bytes in between.
+#[cfg(miri)]
+fn mapped(mut file: &File) -> io::Result<Bytes> {
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut file, &mut bytes)?;
+    Ok(Bytes::from_owner(bytes))
 }
 
 fn open(path: &OsPath, name: &str, scene: &Scene) -> Result<File, Error> {

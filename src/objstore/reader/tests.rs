@@ -318,3 +318,32 @@ fn stopped_runtime_is_an_error() {
     let cause = std::error::Error::source(&err).unwrap().to_string();
     assert!(cause.contains("runtime has stopped"), "{cause}");
 }
+
+/// Miri runs this, too, with a copy in the place of the mapping.
+#[test]
+fn a_mapped_file_lives_as_long_as_a_slice_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("index");
+    let data = content(10_000);
+    std::fs::write(&file, &data).unwrap();
+    let mut blob = crate::objstore::map_file(&file, "index in scratch").unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let slice = blob.exact(5_000, 100).unwrap();
+    let all = blob.window(0, 1).unwrap();
+    drop(blob);
+    let other = std::thread::spawn(move || all.to_vec());
+    assert_eq!(other.join().unwrap(), data);
+    assert_eq!(slice, data[5_000..5_100]);
+}
+
+#[test]
+fn what_cannot_be_mapped_is_empty_or_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("index");
+    std::fs::write(&file, b"").unwrap();
+    assert!(crate::objstore::map_file(&file, "x").unwrap().is_empty());
+    for missing in [dir.path().to_owned(), dir.path().join("no")] {
+        let error = crate::objstore::map_file(&missing, "x").unwrap_err();
+        assert!(error.to_string().contains('x'), "{error}");
+    }
+}
