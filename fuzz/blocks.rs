@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use lithify::block::of_merge;
-use lithify::merge::{self, Dedup, MergeError, MergeOptions, Merged, Output, Source};
+use lithify::merge::{self, Dedup, MergeError, MergeMemory, MergeOptions, Merged, Output, Source};
 use lithify::tsdb::chunkenc::{Encoding, num_samples};
 use lithify::tsdb::chunks::SegmentReader;
 use lithify::tsdb::index::{Index, RawSeries};
@@ -93,6 +93,7 @@ fn one_merge(options: u8, parts: &[Vec<u8>; 5]) {
                 run: if bit(options, 2) { 0 } else { i as u32 },
                 replica: if bit(options, 1) { 0 } else { i as u32 },
                 tombstones: tombstones.clone().filter(|_| i == 0),
+                stated: None,
             }
         })
         .collect();
@@ -117,6 +118,7 @@ fn one_merge(options: u8, parts: &[Vec<u8>; 5]) {
         },
         one_in: if bit(options, 3) { 2 } else { 1 },
         segment_bytes: if bit(options, 4) { 600 } else { 1 << 20 },
+        memory: MergeMemory::default(),
     };
     match merge::merge(sources, &how, output) {
         Ok(merged) => {

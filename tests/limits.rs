@@ -97,7 +97,7 @@ fn compact(bucket: &Path, flags: &[&str]) -> Command {
         "type: FILESYSTEM\nconfig:\n  directory: {}\n",
         bucket.display()
     );
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lithify"));
+    let mut command = Command::new(limited::program());
     command
         .args([
             "compact",

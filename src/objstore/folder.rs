@@ -131,7 +131,8 @@ impl ObjectStore for FolderStore {
         opts: PutOptions,
     ) -> Result<PutResult> {
         self.check(at).await?;
-        self.inner.put_opts(at, payload, opts).await
+        let put = self.inner.put_opts(at, payload, opts).await;
+        self.made(at, put).await
     }
 
     async fn put_multipart_opts(
@@ -140,7 +141,8 @@ impl ObjectStore for FolderStore {
         opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         self.check(at).await?;
-        let inner = self.inner.put_multipart_opts(at, opts).await?;
+        let begun = self.inner.put_multipart_opts(at, opts).await;
+        let inner = self.made(at, begun).await?;
         let (walk, at) = (Arc::clone(&self.walk), at.clone());
         Ok(Box::new(FolderUpload { inner, walk, at }))
     }
@@ -231,6 +233,22 @@ impl MultipartUpload for FolderUpload {
             Ok(())
         })
         .await
+    }
+}
+
+impl FolderStore {
+    /// Takes the directories away again that were made for an object which
+    /// could not be written.
+    async fn made<T>(&self, at: &Path, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            let (walk, at) = (Arc::clone(&self.walk), at.clone());
+            let pruned = off_thread(move || {
+                walk.prune(&at);
+                Ok(())
+            });
+            pruned.await?;
+        }
+        result
     }
 }
 

@@ -57,6 +57,13 @@ impl Ended {
     }
 }
 
+/// The program to test: the one of this build, or the one that was named, as
+/// `tests/limits-full` does.
+pub fn program() -> PathBuf {
+    let named = std::env::var_os("LITHIFY_PROGRAM").map(PathBuf::from);
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_lithify").into())
+}
+
 /// Runs a child to its end.
 ///
 /// # Panics
