@@ -18,12 +18,17 @@ use std::time::{Duration, Instant};
 /// fails its test instead of the whole suite.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+/// What `RLIMIT_DATA` allows on top, bytes: tokio starts up to 512 threads for
+/// calls to files and each reserves 2 MiB of stack, hardly any of which is ever
+/// used. To be made 0 once the number of those threads is bounded.
+const STACKS: u64 = 512 * (2 << 20);
+
 /// What a child may use.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
     /// Bytes of memory: of private writable memory (`RLIMIT_DATA`; what is
-    /// only reserved counts, mapped files that are only read do not), and of
-    /// a memory cgroup where one can be made.
+    /// only reserved counts, mapped files that are only read do not; see
+    /// [`STACKS`]), and of a memory cgroup where one can be made.
     pub memory: Option<u64>,
     /// Size of any file it writes, bytes. A write past it fails as if the
     /// disk were full, with another error number.
@@ -81,7 +86,7 @@ pub fn run(mut command: Command, limits: Limits) -> Ended {
             enter(file)?;
         }
         set(libc::RLIMIT_CORE, Some(0))?;
-        set(libc::RLIMIT_DATA, limits.memory)?;
+        set(libc::RLIMIT_DATA, limits.memory.map(|m| m + STACKS))?;
         set(libc::RLIMIT_FSIZE, limits.file)?;
         // Ignored stays ignored in the program, and the write fails instead.
         // SAFETY: a system call on numbers.
