@@ -24,7 +24,7 @@ pub enum Damage {
     IndexHeader,
     /// A checksum in the index differs.
     IndexChecksum,
-    /// The index contradicts its own format although its checksums fit.
+    /// The index contradicts its own format where no checksum tells why.
     IndexMalformed,
     /// The strings of the index do not ascend.
     UnsortedSymbols,
@@ -186,12 +186,13 @@ impl Damage {
                 "the bytes changed after they were written: upload {block}/index again from where \
                  the block was made, and look for the fault in the store or its disks"
             ),
-            Self::SegmentHeader
-            | Self::SegmentTruncated
-            | Self::ChunkChecksum
-            | Self::ChunkMalformed => format!(
+            Self::SegmentHeader | Self::SegmentTruncated | Self::ChunkChecksum => format!(
                 "the bytes are not those that were written: upload the segments of {block} again \
                  from where the block was made, and look for the fault in the store or its disks"
+            ),
+            Self::IndexMalformed => format!(
+                "upload {block}/index again from where the block was made; if it is the same \
+                 there, its producer wrote it wrongly: use another replica or a backup"
             ),
             Self::TombstonesChecksum | Self::TombstonesMalformed => format!(
                 "upload {block}/tombstones again; if it is lost, delete that file, and what it \

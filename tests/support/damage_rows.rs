@@ -222,9 +222,9 @@ pub const CHUNKS: &[Row] = &[
     row("chunk of 4 billion bytes", "segment-truncated", SEGMENT, "segments", |p| { let at = p.record(1, 1).start; p.segments[0][at..at + 5].copy_from_slice(&FOUR_BILLION); Some(at) }),
     row("chunk of an unknown encoding", "unknown-chunk-encoding", SEGMENT, "newer version", |p| { p.patch_record(1, 1, |s, r| s[r.encoding] = 77); Some(p.record(1, 1).data) }),
     row("chunk without encoding", "unknown-chunk-encoding", SEGMENT, "newer version", |p| { p.patch_record(1, 1, |s, r| s[r.encoding] = 0); Some(p.record(1, 1).data) }),
-    row("chunk of more samples than it has", "chunk-malformed", SEGMENT, "segments", |p| { p.patch_record(1, 1, |s, r| s[r.data..r.data + 2].fill(0xff)); None }),
-    row("chunk cut short", "chunk-malformed", SEGMENT, "segments", |p| { p.repack(|_| {}, |_| 0, |at, data| if at == (1, 1) { data.truncate(12); }); None }),
-    row("chunk of one byte", "chunk-malformed", SEGMENT, "segments", |p| { p.repack(|_| {}, |_| 0, |at, data| if at == (1, 1) { data.truncate(1); }); None }),
+    row("chunk of more samples than it has", "chunk-malformed", SEGMENT, "producer", |p| { p.patch_record(1, 1, |s, r| s[r.data..r.data + 2].fill(0xff)); None }),
+    row("chunk cut short", "chunk-malformed", SEGMENT, "producer", |p| { p.repack(|_| {}, |_| 0, |at, data| if at == (1, 1) { data.truncate(12); }); None }),
+    row("chunk of one byte", "chunk-malformed", SEGMENT, "producer", |p| { p.repack(|_| {}, |_| 0, |at, data| if at == (1, 1) { data.truncate(1); }); None }),
     row("samples out of order in a chunk", "unsorted-samples", SEGMENT, "producer", |p| {
         let (first, last, _) = p.raw.series[1].chunks[1];
         let bad = xor(&[first, first + 40_000, first + 20_000, last]);
