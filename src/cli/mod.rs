@@ -170,6 +170,9 @@ fn warn(warnings: &[String]) {
 fn run(command: Command, given: &Given) -> Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        // For calls to files. Each has a stack of 2 MiB: as many as tokio would
+        // start for a folder with many small files are a gigabyte of addresses.
+        .max_blocking_threads(32)
         .thread_name("io")
         .enable_all()
         .build()

@@ -18,11 +18,6 @@ use std::time::{Duration, Instant};
 /// fails its test instead of the whole suite.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// What `RLIMIT_DATA` allows on top, bytes: tokio starts up to 512 threads for
-/// calls to files and each reserves 2 MiB of stack, hardly any of which is ever
-/// used. To be made 0 once the number of those threads is bounded.
-const STACKS: u64 = 512 * (2 << 20);
-
 /// What a child may use.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
@@ -86,7 +81,7 @@ pub fn run(mut command: Command, limits: Limits) -> Ended {
             enter(file)?;
         }
         set(libc::RLIMIT_CORE, Some(0))?;
-        set(libc::RLIMIT_DATA, limits.memory.map(|m| m + STACKS))?;
+        set(libc::RLIMIT_DATA, limits.memory)?;
         set(libc::RLIMIT_FSIZE, limits.file)?;
         // Ignored stays ignored in the program, and the write fails instead.
         // SAFETY: a system call on numbers.
