@@ -22,8 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(900);
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
     /// Bytes of memory: of private writable memory (`RLIMIT_DATA`; what is
-    /// only reserved counts, mapped files that are only read do not; see
-    /// [`STACKS`]), and of a memory cgroup where one can be made.
+    /// only reserved counts, mapped files that are only read do not), and of a
+    /// memory cgroup where one can be made.
     pub memory: Option<u64>,
     /// Size of any file it writes, bytes. A write past it fails as if the
     /// disk were full, with another error number.
