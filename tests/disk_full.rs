@@ -1,7 +1,12 @@
 //! A disk that is full at any stage of a run: nothing is marked that is not
 //! replaced, nothing half stays behind, and the next run finishes the work.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "test code, which says what it skips"
+)]
 #![cfg(target_os = "linux")]
 
 #[path = "support/files.rs"]

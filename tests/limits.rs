@@ -1,7 +1,12 @@
 //! Memory: the program under hard limits of the kernel, on blocks that are
 //! large in one way each. `tests/limits-full` runs the large sizes.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "test code, which prints what it measured"
+)]
 #![cfg(target_os = "linux")]
 
 #[path = "support/large.rs"]
@@ -125,15 +130,18 @@ fn compacts_inside(what: &str, blocks: &[Large], memory: u64, flags: &[&str]) ->
 }
 
 fn compacts(what: &str, bucket: &Path, blocks: &[Large], memory: u64, flags: &[&str]) -> Ended {
+    let jobs = planned(bucket);
+    let predicted = jobs.iter().filter_map(|j| j["memory_bytes"].as_u64()).max();
     let limits = Limits {
         memory: Some(memory),
         ..Limits::default()
     };
     let ended = limited::run(compact(bucket, flags), limits).succeeded(what);
     println!(
-        "{what}: peak {} MiB of {} MiB{}",
+        "{what}: peak {} MiB of {} MiB, predicted {} MiB{}",
         ended.peak / MIB,
         memory / MIB,
+        predicted.unwrap_or(0) / MIB,
         if ended.in_cgroup {
             ", also held by a cgroup"
         } else {
@@ -149,6 +157,13 @@ fn compacts(what: &str, bucket: &Path, blocks: &[Large], memory: u64, flags: &[&
     ended
 }
 
+/// The compactions that a dry run shows.
+fn planned(bucket: &Path) -> Vec<Value> {
+    let ended = limited::run(compact(bucket, &["--dry-run=json"]), Limits::default());
+    let page: Value = serde_json::from_str(&ended.succeeded("dry run").stdout).unwrap();
+    page["buckets"][0]["jobs"].as_array().unwrap().clone()
+}
+
 /// Metas of the blocks without a deletion mark.
 fn live(bucket: &Path) -> Vec<Value> {
     let blocks = fs::read_dir(bucket).unwrap().map(|e| e.unwrap().path());
@@ -156,6 +171,20 @@ fn live(bucket: &Path) -> Vec<Value> {
         .filter(|b| b.join("meta.json").exists() && !b.join("deletion-mark.json").exists())
         .map(|b| serde_json::from_slice(&fs::read(b.join("meta.json")).unwrap()).unwrap())
         .collect()
+}
+
+/// A limit that does not hold would let every test here pass.
+#[test]
+fn limits_hold() {
+    let mut command = Command::new("sh");
+    // tail keeps the last line, and this one has no end.
+    command.args(["-c", "head -c 1500M /dev/zero | tail -n 1 | wc -c"]);
+    let limits = Limits {
+        memory: Some(64 * MIB),
+        ..Limits::default()
+    };
+    let ended = limited::run(command, limits);
+    assert_ne!(ended.stdout.trim(), "1572864000", "{}", ended.stderr);
 }
 
 /// Two blocks of a pair with a million series, each of a pod of its own.
@@ -219,12 +248,9 @@ fn one_pass_over_300_blocks_fits_into_a_gibibyte() {
     let bucket = dir.path().join("bucket");
     let blocks = fortnight();
     make(&bucket, &blocks);
-    let ended = limited::run(compact(&bucket, &["--dry-run=json"]), Limits::default());
-    let page: Value = serde_json::from_str(&ended.succeeded("dry run").stdout).unwrap();
-    let jobs = page["buckets"][0]["jobs"].as_array().unwrap();
+    let jobs = planned(&bucket);
     assert_eq!(jobs.len(), 1, "{jobs:?}");
     assert_eq!(jobs[0]["sources"].as_array().unwrap().len(), 300);
-    println!("predicted memory: {}", jobs[0]["memory_bytes"]);
     compacts("300 blocks", &bucket, &blocks, GIB, &[]);
 }
 

@@ -29,7 +29,9 @@ mod table;
 use lab::{Lab, Result};
 
 /// What can be asked for: name, what it measures, how.
-const ROWS: [(&str, &str, fn(&Lab) -> Result<()>); 8] = [
+type Row = (&'static str, &'static str, fn(&Lab) -> Result<()>);
+
+const ROWS: [Row; 8] = [
     (
         "horizontal",
         "5 x 2h beside Thanos, nothing overlaps",

@@ -31,7 +31,6 @@ pub fn measure(command: &mut Command, limit: Limit, log: &Path) -> Result<Cost> 
     let (out, err) = file.map_err(|e| format!("cannot write {}: {e}", log.display()))?;
     command.stdin(Stdio::null()).stdout(out).stderr(err);
     let started = Instant::now();
-    #[expect(clippy::zombie_processes, reason = "wait4 is what waits for it")]
     let child = command
         .spawn()
         .map_err(|e| format!("cannot start {}: {e}", name(command)))?;

@@ -31,10 +31,7 @@ pub fn row(lab: &Lab) -> Result<()> {
     }
     let dry = lab.best(Program::Ours, &folder, &[REPLICA, "--dry-run"], None)?;
     let (look, pure, jobs) = in_process(lab, &folder)?;
-    println!(
-        "\nPlan of {blocks} blocks of {} streams in a folder: {jobs} jobs\n",
-        PAIRS
-    );
+    println!("\nPlan of {blocks} blocks of {PAIRS} streams in a folder: {jobs} jobs\n");
     println!("| what                                   |     wall |  MiB |");
     println!("|----------------------------------------|---------:|-----:|");
     println!(
