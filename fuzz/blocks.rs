@@ -122,8 +122,12 @@ fn one_merge(options: u8, parts: &[Vec<u8>; 5]) {
     };
     match merge::merge(sources, &how, output) {
         Ok(merged) => {
-            let segments: Vec<Vec<u8>> =
-                segments.lock().unwrap().iter().map(|s| s.bytes()).collect();
+            let segments: Vec<Vec<u8>> = segments
+                .lock()
+                .unwrap()
+                .iter()
+                .map(blobs::Sink::bytes)
+                .collect();
             if let Err(error) = check(&merged, &index.bytes(), &segments, range) {
                 panic!("the result is damaged: {error}");
             }

@@ -114,7 +114,7 @@ fn postings(index: &mut Index) -> Result<()> {
                 continue;
             }
         };
-        assert_eq!(list.is_empty(), list.len() == 0);
+        assert_eq!(list.is_empty(), list.iter().next().is_none());
         for reference in list.iter().take(left) {
             let Ok(reference) = reference else { break };
             left -= 1;

@@ -26,8 +26,11 @@ use lithify::tsdb::source::MemBlob;
 use lithify::tsdb::tombstones::Tombstones;
 use lithify::tsdb::{Error, Result};
 
+/// Takes an input, and comes back or panics.
+pub type Reader = fn(&[u8]);
+
 /// All readers by the name of their target and of their folder of inputs.
-pub const READERS: [(&str, fn(&[u8])); 12] = [
+pub const READERS: [(&str, Reader); 12] = [
     ("index", index),
     ("floats", floats),
     ("histograms", histograms),

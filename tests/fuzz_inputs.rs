@@ -45,7 +45,7 @@ fn every_input_is_survived() {
     if std::env::var_os("LITHIFY_WRITE_SEEDS").is_some() {
         write_seeds();
     }
-    let mut readers: BTreeMap<&str, fn(&[u8])> = readers::READERS.into();
+    let mut readers: BTreeMap<&str, readers::Reader> = readers::READERS.into();
     let mut bytes = 0;
     for folder in files(&inputs()) {
         let name = folder.file_name().unwrap().to_str().unwrap();

@@ -71,3 +71,14 @@ fn compaction_takes_hull_level_and_union() {
     assert_eq!(made.compaction.parents.len(), 2);
     assert!(BlockMeta::compacted(Ulid::nil(), &[]).is_none());
 }
+
+#[test]
+fn the_largest_numbers_can_be_added_up() {
+    let mut meta = Meta::parse(id(), text().as_bytes()).unwrap();
+    meta.thanos.files[0].size_bytes = u64::MAX;
+    meta.thanos.files[1].size_bytes = 1;
+    assert_eq!(meta.stated_bytes(), u64::MAX);
+    meta.tsdb.compaction.level = u32::MAX;
+    let made = BlockMeta::compacted(Ulid::nil(), &[&meta.tsdb]).unwrap();
+    assert_eq!(made.compaction.level, u32::MAX);
+}

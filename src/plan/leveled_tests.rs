@@ -96,6 +96,11 @@ fn every_row_of_the_planner_table() {
         ("-60:-40 -40:-20 -20:0 0:20", "-60:-40 -40:-20 -20:0"),
         // A block that does not fit its window ends the window before it.
         ("0:20x 10:70x 20:40 40:60 70:75 200:220", "20:40 40:60"),
+        // A range that no 64-bit number can hold is a large one.
+        (
+            "-9223372036854775808:0t3/10 0:20",
+            "-9223372036854775808:0t3/10",
+        ),
     ];
     for (input, expected) in rows {
         assert_eq!(planned(input), expected, "for {input}");
