@@ -161,7 +161,9 @@ impl<'a> Runs<'a> {
             // Copied: runs are few beside the values.
             let mut buffer = Vec::new();
             let words = self.words.block(self.block, self.shelf, &mut buffer)?;
-            self.pairs = words.to_vec().into_iter();
+            let mut pairs = Vec::with_capacity(words.len());
+            pairs.extend_from_slice(words);
+            self.pairs = pairs.into_iter();
             self.block += 1;
         }
         // A block has an even number of words: no run crosses its end.

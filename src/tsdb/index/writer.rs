@@ -49,7 +49,6 @@ pub struct IndexWriter<S> {
 pub struct Symbols(Table);
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one per index")]
 enum Table {
     /// Held until it is complete.
     Held(SymbolBuffer),
