@@ -124,7 +124,9 @@ fn goldens() -> Vec<Golden> {
             }),
         }
     };
-    text.lines().map(read).collect()
+    // Miri interprets: the short ones have every encoding, too.
+    let chosen = |line: &&str| !cfg!(miri) || line.len() < 900;
+    text.lines().filter(chosen).map(read).collect()
 }
 
 /// Pushes the samples of all goldens through one encoder, so that nothing may
@@ -134,7 +136,7 @@ fn series_become_the_chunks_of_prometheus() {
     let mut encoder = SeriesEncoder::new();
     let mut out = EncodedChunks::default();
     let goldens = goldens();
-    assert!(goldens.len() > 50);
+    assert!(goldens.len() > if cfg!(miri) { 5 } else { 50 });
     for golden in goldens {
         out.clear();
         for (t, sample) in &golden.samples {
