@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::bucket;
-use crate::measure::{Cost, Limit, measure};
+use crate::measure::{Cost, Limit, measure, pin};
 
 /// What goes wrong here is for people.
 pub type Result<T> = std::result::Result<T, String>;
@@ -164,9 +164,20 @@ impl Lab {
         flags: &[&str],
         limit: Limit,
     ) -> Result<Cost> {
+        self.best_on(program, source, flags, (limit, None))
+    }
+
+    /// The same on the first so many cores.
+    pub fn best_on(
+        &self,
+        program: Program,
+        source: &Path,
+        flags: &[&str],
+        (limit, cores): (Limit, Option<usize>),
+    ) -> Result<Cost> {
         let mut best: Option<Cost> = None;
         for _ in 0..self.rounds {
-            let cost = self.round(program, source, flags, limit)?;
+            let cost = self.round(program, source, flags, (limit, cores))?;
             if best.is_none_or(|b| cost.wall < b.wall) {
                 best = Some(cost);
             }
@@ -186,13 +197,22 @@ impl Lab {
     }
 
     /// One run on a fresh copy of the blocks.
-    fn round(&self, program: Program, source: &Path, flags: &[&str], limit: Limit) -> Result<Cost> {
+    fn round(
+        &self,
+        program: Program,
+        source: &Path,
+        flags: &[&str],
+        (limit, cores): (Limit, Option<usize>),
+    ) -> Result<Cost> {
         let folder = self.result(program);
         bucket::fresh_copy(source, &folder)?;
         let data = self.place("data");
         bucket::remove(&data)?;
         let mut command = self.command(program, &folder, &data)?;
         command.args(flags);
+        if let Some(cores) = cores {
+            pin(&mut command, cores);
+        }
         let cost = measure(&mut command, limit, &self.place("log"))?;
         bucket::remove(&data)?;
         Ok(cost)

@@ -1,6 +1,7 @@
 //! What a child process costs, as the kernel counts it.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -55,6 +56,25 @@ pub fn measure(command: &mut Command, limit: Limit, log: &Path) -> Result<Cost> 
         peak_mib: usage.ru_maxrss as f64 / 1024.0,
         stopped,
     })
+}
+
+/// Lets a child run on the first so many cores only.
+pub fn pin(command: &mut Command, cores: usize) {
+    // SAFETY: a set of bits, for which all zeros is a valid value.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for core in 0..cores {
+        // SAFETY: writes into the set, which is far larger than any machine.
+        unsafe { libc::CPU_SET(core, &mut set) };
+    }
+    let apply = move || {
+        // SAFETY: a system call; the pointer is to what the closure owns.
+        match unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec it makes one system call and no allocation.
+    unsafe { command.pre_exec(apply) };
 }
 
 fn name(command: &Command) -> String {

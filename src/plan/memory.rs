@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Read-ahead, parts and batches shrink with the budget and cost speed; tables
-//! (symbols, maps, postings) past their share go to scratch. So any budget from
-//! [`LEAST_BYTES`] on is enough for any job.
+//! (symbols, maps, postings) past their share go to scratch. So a budget of
+//! [`LEAST_BYTES`] is enough for any job, but for 12 bytes per series and 8 per
+//! label pair of the result, and the chunks of one series.
 
 use super::cost::Machine;
 
