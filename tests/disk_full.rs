@@ -23,7 +23,7 @@ use std::process::Command;
 
 use files::copy_dir;
 use large::Large;
-use limited::{Ended, Limits};
+use limited::{Ended, Limits, compact};
 use serde_json::Value;
 use ulid::Ulid;
 
@@ -195,24 +195,6 @@ fn names_the_disk(stage: &str, said: &str) {
         told,
         "{stage}: which file, what is wrong, what helps?\n{said}"
     );
-}
-
-fn compact(bucket: &Path, data: &Path) -> Command {
-    let yaml = format!(
-        "type: FILESYSTEM\nconfig:\n  directory: {}\n",
-        bucket.display()
-    );
-    let mut command = Command::new(limited::program());
-    command
-        .args([
-            "compact",
-            "--downsampling.disable",
-            "--consistency-delay=0s",
-        ])
-        .arg("--deduplication.replica-label=prometheus_replica")
-        .arg(format!("--objstore.config={yaml}"))
-        .arg(format!("--data-dir={}", data.display()));
-    command
 }
 
 /// Folders of a bucket, without that of the reports.

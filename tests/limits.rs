@@ -96,23 +96,10 @@ fn makes_blocks() {
     });
 }
 
-/// `lithify compact` of a folder, replicas merged.
+/// `lithify compact` of a folder with these flags.
 fn compact(bucket: &Path, flags: &[&str]) -> Command {
-    let yaml = format!(
-        "type: FILESYSTEM\nconfig:\n  directory: {}\n",
-        bucket.display()
-    );
-    let mut command = Command::new(limited::program());
-    command
-        .args([
-            "compact",
-            "--downsampling.disable",
-            "--consistency-delay=0s",
-        ])
-        .arg("--deduplication.replica-label=prometheus_replica")
-        .arg(format!("--objstore.config={yaml}"))
-        .arg(format!("--data-dir={}", scratch(bucket).display()))
-        .args(flags);
+    let mut command = limited::compact(bucket, &scratch(bucket));
+    command.args(flags);
     command
 }
 

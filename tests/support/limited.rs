@@ -64,6 +64,25 @@ pub fn program() -> PathBuf {
     named.unwrap_or_else(|| env!("CARGO_BIN_EXE_lithify").into())
 }
 
+/// `lithify compact` of a folder, the replicas of a pair merged.
+pub fn compact(bucket: &Path, data: &Path) -> Command {
+    let yaml = format!(
+        "type: FILESYSTEM\nconfig:\n  directory: {}\n",
+        bucket.display()
+    );
+    let mut command = Command::new(program());
+    command
+        .args([
+            "compact",
+            "--downsampling.disable",
+            "--consistency-delay=0s",
+        ])
+        .arg("--deduplication.replica-label=prometheus_replica")
+        .arg(format!("--objstore.config={yaml}"))
+        .arg(format!("--data-dir={}", data.display()));
+    command
+}
+
 /// Runs a child to its end.
 ///
 /// # Panics
