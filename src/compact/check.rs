@@ -8,6 +8,7 @@ use crate::merge::Merged;
 use crate::objstore;
 use crate::tsdb::index::{Index, RawSeries};
 use crate::tsdb::meta::BlockStats;
+use crate::tsdb::source::{BlobReader, MemBlob};
 use crate::tsdb::{self, Corrupt};
 
 /// Every sample, chunk and series that was read has a fate, and those that were
@@ -32,16 +33,26 @@ pub(super) fn books(merged: &Merged) -> Result<()> {
 /// # Errors
 /// [`Kind::Internal`]: we wrote something wrong, or the disk did.
 pub(super) fn index(file: &Path, expected: &BlockStats, range: (i64, i64)) -> Result<()> {
-    let blob = objstore::map_file(file, "index in scratch")?;
-    walk(blob, expected, range).map_err(|error| {
-        Error::new(Kind::Internal, "the new index failed its check")
-            .with_source(error)
-            .with_cure("nothing was marked; check the disk under --data-dir, then run again")
-    })
+    /// For messages.
+    const NAME: &str = "index in scratch";
+    // Series are read once, front to back: mapped, all of them would count as
+    // memory of this process. Lists and their table are looked up.
+    let (read, mapped) = (
+        objstore::read_file(file, NAME)?,
+        objstore::map_file(file, NAME)?,
+    );
+    let walked = walk(read, expected, range);
+    walked
+        .and_then(|()| postings(mapped, expected.num_series))
+        .map_err(|error| {
+            Error::new(Kind::Internal, "the new index failed its check")
+                .with_source(error)
+                .with_cure("nothing was marked; check the disk under --data-dir, then run again")
+        })
 }
 
-fn walk(blob: tsdb::source::MemBlob, expected: &BlockStats, range: (i64, i64)) -> tsdb::Result<()> {
-    let (index, refs) = Index::open(Box::new(blob))?.into_symbols()?.finish()?;
+fn walk(blob: Box<dyn BlobReader>, expected: &BlockStats, range: (i64, i64)) -> tsdb::Result<()> {
+    let (index, refs) = Index::open(blob)?.into_symbols()?.finish()?;
     let mut stream = index.into_series(refs);
     let mut series = RawSeries::default();
     let (mut count, mut chunks) = (0, 0);
@@ -63,7 +74,7 @@ fn walk(blob: tsdb::source::MemBlob, expected: &BlockStats, range: (i64, i64)) -
         chunks += series.chunks.len() as u64;
     }
     if (count, chunks) == (expected.num_series, expected.num_chunks) {
-        return postings(&mut stream.into_index(), count);
+        return Ok(());
     }
     let what = format!(
         "{count} series and {chunks} chunks where {} and {} were written",
@@ -73,7 +84,8 @@ fn walk(blob: tsdb::source::MemBlob, expected: &BlockStats, range: (i64, i64)) -
 }
 
 /// Reads every postings list; that of all series must have all of them.
-fn postings(index: &mut Index, series: u64) -> tsdb::Result<()> {
+fn postings(blob: MemBlob, series: u64) -> tsdb::Result<()> {
+    let mut index = Index::open(Box::new(blob))?;
     let table = index.load_postings_table()?;
     for entry in table.iter() {
         let list = index.postings(entry.offset)?;

@@ -57,8 +57,9 @@ pub use reader::ReadAhead;
 pub use writer::UploadSettings;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::tsdb::source::MemBlob;
+use crate::tsdb::source::{BlobReader, MemBlob};
 
 /// Maps a complete local file, for example an index in our scratch, which must
 /// not be written to any more. `name` is for messages.
@@ -66,9 +67,29 @@ use crate::tsdb::source::MemBlob;
 /// # Errors
 /// What the operating system says.
 pub fn map_file(file: impl AsRef<Path>, name: &str) -> Result<MemBlob> {
-    let scene = error::Scene {
+    reader::map(file.as_ref(), name, &scratch_scene())
+}
+
+/// Reads a complete local file front to back, in windows of 1 MiB.
+///
+/// # Errors
+/// What the operating system says.
+pub fn read_file(file: impl AsRef<Path>, name: &str) -> Result<Box<dyn BlobReader>> {
+    let scene = Arc::new(scratch_scene());
+    let size = std::fs::metadata(file.as_ref());
+    let size = size.map_err(|e| scene.local(name, "stat", &e))?.len();
+    let ahead = ReadAhead {
+        window: 1 << 20,
+        depth: 1,
+    };
+    let counters = Arc::default();
+    let reader = reader::FileReader::open(file.as_ref(), name, size, ahead, scene, counters)?;
+    Ok(Box::new(reader))
+}
+
+fn scratch_scene() -> error::Scene {
+    error::Scene {
         bucket: "scratch".to_owned(),
         ..error::Scene::default()
-    };
-    reader::map(file.as_ref(), name, &scene)
+    }
 }
