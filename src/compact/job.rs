@@ -176,8 +176,11 @@ async fn make(context: &JobContext, job: &Job, id: Ulid) -> Result<Made> {
     });
     // Nobody sees the index before meta.json is there: it may go up meanwhile.
     let name = path(id, INDEX);
-    let upload = async { Ok(uploads.upload_file(&index_file, &name).await?) };
-    futures::try_join!(check, upload)?;
+    let upload = uploads.upload_file(&index_file, &name);
+    // Both to their end: an upload that goes on would escape the removal.
+    let (checked, uploaded) = futures::join!(check, upload);
+    checked?;
+    uploaded?;
     drop(uploads);
     let meta = result::meta(id, job, &merged, context.clock.now_ms())
         .ok_or_else(|| Error::new(Kind::Internal, "a job without sources"))?;
