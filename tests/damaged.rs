@@ -12,7 +12,7 @@ use futures::StreamExt;
 use lithify::block::markers::{self, Found, NoCompactMark, NoDownsampleMark};
 use lithify::compact::report::RunReport;
 use lithify::objstore::Bucket;
-use lithify::plan::{HeldReason, Settings};
+use lithify::plan::HeldReason;
 use lithify::runtime::clock::FixedClock;
 use lithify::tsdb::Damage;
 use object_store::memory::InMemory;
@@ -20,22 +20,9 @@ use support::blocks::{self, Content, Spec, content_but, labels};
 use support::damage::{self, Parts};
 use support::damage_rows::{self, Fate, Row};
 use support::flaky::FlakyStore;
-use support::runs::{compactor, run_at};
+use support::runs::{HOUR, NOW, START, compactor, replica_settings as settings, run_at};
 use support::s3_server::S3Server;
 use ulid::Ulid;
-
-const HOUR: i64 = 3_600_000;
-/// A multiple of 14 days, ms since the epoch.
-const START: i64 = 1_209_600_000 * 1400;
-const NOW: i64 = START + 2000 * HOUR;
-
-fn settings() -> Settings {
-    Settings {
-        replica_labels: vec!["replica".into()],
-        vertical: true,
-        ..Settings::default()
-    }
-}
 
 /// A block of two hours from `from` on, in hours; three series with a sample
 /// every 20 s, so three chunks each. Replica `b` scrapes 7 s later.

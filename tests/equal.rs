@@ -11,12 +11,9 @@ use lithify::objstore::Bucket;
 use lithify::plan::{Dedup, Settings};
 use proptest::prelude::*;
 use support::blocks::{self, Content, Spec, content, labels};
-use support::runs::run_at;
+use support::runs::{HOUR, START, run_at};
 use ulid::Ulid;
 
-const HOUR: i64 = 3_600_000;
-/// A multiple of 14 days, ms since the epoch.
-const START: i64 = 1_209_600_000 * 1400;
 const NOW: i64 = START + 5000 * HOUR;
 
 fn settings(one_pass: bool, dedup: Dedup) -> Settings {

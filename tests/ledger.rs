@@ -10,15 +10,10 @@ use lithify::compact::keep::{self, REPORTS, REPORTS_KEPT};
 use lithify::error::Kind;
 use lithify::merge::{self, MergeError, MergeFn, MergeOptions, Merged, Output, Source};
 use lithify::objstore::Bucket;
-use lithify::plan::Settings;
 use lithify::runtime::clock::{Clock, FixedClock};
 use support::blocks::{self, Spec, labels, live_metas};
-use support::runs::compactor;
+use support::runs::{HOUR, NOW, START, compactor, replica_settings as settings};
 use ulid::Ulid;
-
-const HOUR: i64 = 3_600_000;
-const START: i64 = 1_209_600_000 * 1400;
-const NOW: i64 = START + 2000 * HOUR;
 
 fn spec(replica: &str, from: i64) -> Spec {
     let name = vec![("__name__".to_owned(), "up".to_owned())];
@@ -44,14 +39,6 @@ async fn pair() -> Bucket {
     // The newest block of a stream is left alone.
     blocks::write(&bucket, &spec("a", 900)).await;
     bucket
-}
-
-fn settings() -> Settings {
-    Settings {
-        replica_labels: vec!["replica".into()],
-        vertical: true,
-        ..Settings::default()
-    }
 }
 
 async fn run(bucket: &Bucket, merge: MergeFn) -> lithify::compact::report::RunReport {

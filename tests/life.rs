@@ -8,26 +8,12 @@ mod support;
 use std::sync::Arc;
 
 use lithify::objstore::Bucket;
-use lithify::plan::Settings;
 use lithify::runtime::clock::{Clock, FixedClock};
 use object_store::memory::InMemory;
 use support::blocks::{self, Spec, content, labels, live_metas};
 use support::dying::DyingStore;
-use support::runs::{compactor, run_at};
+use support::runs::{HOUR, NOW, START, compactor, replica_settings as settings, run_at};
 use ulid::Ulid;
-
-const HOUR: i64 = 3_600_000;
-/// A multiple of 14 days, ms since the epoch.
-const START: i64 = 1_209_600_000 * 1400;
-const NOW: i64 = START + 2000 * HOUR;
-
-fn settings() -> Settings {
-    Settings {
-        replica_labels: vec!["replica".into()],
-        vertical: true,
-        ..Settings::default()
-    }
-}
 
 /// A block `[from, to)` in hours of one replica; scrapes of replica `b` are
 /// half a minute later, and every fourth is the same in both.

@@ -11,7 +11,7 @@ use super::flags::{
 };
 use super::{Outcome, dry_run, quarantine, warn};
 use crate::compact::report::RunReport;
-use crate::compact::{Budget, Compactor, Options, keep};
+use crate::compact::{Compactor, Options, keep};
 use crate::error::{Error, Kind, Result};
 use crate::merge;
 use crate::objstore::{Bucket, BucketConfig};
@@ -146,6 +146,13 @@ impl Args {
     }
 }
 
+/// The settings with what is so for this bucket only.
+pub(super) fn for_bucket(settings: &Settings, bucket: &Bucket) -> Settings {
+    let mut settings = settings.clone();
+    settings.machine.part_bytes = bucket.upload_settings().part_size as u64;
+    settings
+}
+
 /// Works through the buckets, one after the other.
 async fn compact_all(
     args: &Args,
@@ -160,7 +167,6 @@ async fn compact_all(
     let machine = &settings.machine;
     let (memory, scratch) = (machine.memory_bytes, machine.scratch_bytes);
     tracing::debug!(memory, scratch, "budget in bytes");
-    let budget = Budget::new(memory, scratch);
     let mut outcome = Outcome::Done;
     let mut failed = None;
     for bucket in buckets {
@@ -168,11 +174,10 @@ async fn compact_all(
             bucket: bucket.clone(),
             clock: Arc::new(SystemClock),
             options: Options {
-                plan: dry_run::for_bucket(settings, bucket),
+                plan: for_bucket(settings, bucket),
                 concurrency,
                 fetch_concurrency: usize::from(args.bucket.meta_fetch_concurrency),
                 scratch: args.bucket.data_dir.join("compact"),
-                budget: budget.clone(),
                 merge: merge::merge,
                 max_quarantined: args.quarantine.max_blocks,
             },

@@ -9,11 +9,12 @@ use include_dir::{Dir, include_dir};
 use super::bucket::{Inventory, StreamRow};
 use super::{Outcome, human};
 use crate::compact::quarantine::DEFAULT_MAX_BLOCKS;
-use crate::compact::{Budget, Compactor, Options, report::RunReport, sync::Syncer};
+use crate::compact::{Compactor, Options, report::RunReport, sync::Syncer};
 use crate::error::{Error, Kind, Result};
 use crate::merge;
 use crate::objstore::Bucket;
 use crate::plan::Settings;
+use crate::plan::cost::Machine;
 use crate::runtime::clock::SystemClock;
 use crate::runtime::{memory, pool};
 
@@ -109,12 +110,15 @@ async fn compact(bucket: &Bucket, root: &Path, threads: usize) -> Result<RunRepo
                 // The blocks carry dates of their own; a clock that is behind
                 // them must not make them too fresh.
                 consistency_delay_ms: i64::MIN,
+                machine: Machine {
+                    memory_bytes: 512 << 20,
+                    ..Machine::default()
+                },
                 ..Settings::default()
             },
             concurrency: pool.current_num_threads(),
             fetch_concurrency: 32,
             scratch: root.join("scratch"),
-            budget: Budget::new(512 << 20, u64::MAX),
             merge: merge::merge,
         },
         pool,

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Kind, Result};
 use crate::plan::Job;
+use crate::plan::cost::Machine;
 use crate::plan::memory::{BASE_BYTES, LEAST_BYTES};
 
 /// Unit of the waiting queues, bytes; so terabytes fit into their counters.
@@ -19,7 +20,7 @@ const UNIT: u64 = 1 << 20;
 
 /// Memory and scratch of a run.
 #[derive(Debug, Clone)]
-pub struct Budget {
+pub(super) struct Budget {
     memory: Queue,
     scratch: Queue,
     space: Arc<Space>,
@@ -33,11 +34,12 @@ pub(super) struct Grant {
 }
 
 impl Budget {
-    /// `memory` bytes for the whole process, `scratch` bytes for all files of
-    /// all jobs.
-    pub fn new(memory: u64, scratch: u64) -> Self {
+    /// The memory of the whole process and the scratch of all jobs: what the
+    /// plan was made for.
+    pub fn new(machine: &Machine) -> Self {
+        let scratch = machine.scratch_bytes;
         Self {
-            memory: Queue::new(memory.max(LEAST_BYTES) - BASE_BYTES),
+            memory: Queue::new(machine.memory_bytes.max(LEAST_BYTES) - BASE_BYTES),
             scratch: Queue::new(scratch),
             space: Arc::new(Space {
                 limit: scratch,
@@ -50,7 +52,7 @@ impl Budget {
     ///
     /// # Errors
     /// [`Kind::Config`] if the job can never fit into scratch.
-    pub(super) async fn admit(&self, job: &Job) -> Result<Grant> {
+    pub async fn admit(&self, job: &Job) -> Result<Grant> {
         let cost = &job.cost;
         let (least, most) = cost.scratch_bytes;
         if least > self.space.limit {
@@ -71,7 +73,7 @@ impl Budget {
     ///
     /// # Errors
     /// Never in practice: budgets stay open.
-    pub(super) async fn take(&self, memory: u64, scratch: u64) -> Result<Grant> {
+    pub async fn take(&self, memory: u64, scratch: u64) -> Result<Grant> {
         Ok(Grant {
             _memory: self.memory.take(memory).await?,
             _scratch: self.scratch.take(scratch).await?,
@@ -79,7 +81,7 @@ impl Budget {
     }
 
     /// Where the files of jobs are counted.
-    pub(super) fn space(&self) -> &Arc<Space> {
+    pub fn space(&self) -> &Arc<Space> {
         &self.space
     }
 }

@@ -49,7 +49,7 @@ pub struct JobContext {
     /// How replicas become one.
     pub dedup: Dedup,
     /// What jobs may take together.
-    pub budget: Budget,
+    pub(super) budget: Budget,
     /// How sources become one block.
     pub merge: MergeFn,
     /// Blocks that are no surprise.

@@ -14,7 +14,7 @@
 //!   wanted; `delete` removes blocks, in the order that readers need.
 //! - [`quarantine`] finds out whether a block is damaged, and marks it if so.
 //! - [`run`] is the loop; [`report`] what it tells at the end, [`keep`] puts that
-//!   into the bucket. [`budget`] is what jobs share.
+//!   into the bucket. `budget` is what jobs share.
 //!
 //! Invariants:
 //!
@@ -28,7 +28,7 @@
 //! - CO-4: a block is marked as damaged only after a fresh read, alone, has
 //!   found it so, and no more blocks than allowed are marked in one run.
 
-pub mod budget;
+mod budget;
 mod check;
 pub mod clusters;
 mod delete;
@@ -44,5 +44,4 @@ pub mod sample;
 mod scratch;
 pub mod sync;
 
-pub use budget::Budget;
 pub use run::{Compactor, Options};

@@ -8,12 +8,13 @@ use futures::StreamExt;
 use rayon::ThreadPool;
 use ulid::Ulid;
 
+use super::budget::Budget;
 use super::job::JobContext;
 use super::look::Known;
 use super::quarantine::{Ended, Listed, Quarantine};
 use super::report::{RunReport, Task};
 use super::sync::Syncer;
-use super::{Budget, delete, mark, scratch};
+use super::{delete, mark, scratch};
 use crate::error::{Error, Kind, Result};
 use crate::merge::MergeFn;
 use crate::objstore::Bucket;
@@ -37,8 +38,6 @@ pub struct Options {
     pub fetch_concurrency: usize,
     /// Folder for output indexes until they are uploaded.
     pub scratch: PathBuf,
-    /// Memory and scratch of all jobs together.
-    pub budget: Budget,
     /// How sources become one block: [`crate::merge::merge`].
     pub merge: MergeFn,
     /// Damaged blocks that may be marked in one run; 0 marks none.
@@ -115,7 +114,7 @@ impl Compactor {
             clock: Arc::clone(&self.clock),
             pool: Arc::clone(&self.pool),
             scratch: self.options.scratch.clone(),
-            budget: self.options.budget.clone(),
+            budget: Budget::new(&self.options.plan.machine),
             merge: self.options.merge,
             dedup: self.options.plan.dedup,
             known: Known::default(),

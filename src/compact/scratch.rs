@@ -232,11 +232,15 @@ impl SpillFile for ScratchFile {
 mod tests {
     use super::super::budget::Budget;
     use super::*;
+    use crate::plan::cost::Machine;
 
     #[test]
     fn everything_is_counted_and_goes_with_the_last_handle() {
         let root = tempfile::tempdir().unwrap();
-        let budget = Budget::new(0, 1000);
+        let budget = Budget::new(&Machine {
+            scratch_bytes: 1000,
+            ..Machine::default()
+        });
         let dir = ScratchDir::create(root.path(), "job", budget.space()).unwrap();
         let mut index = dir.writer("index").unwrap();
         index.write(&[7; 600]).unwrap();

@@ -14,6 +14,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload};
 use tokio::task::JoinHandle;
@@ -193,6 +194,13 @@ impl Upload {
         self.buffer.reserve_exact(want - self.buffer.len());
     }
 
+    /// What was collected; the memory comes back once it was sent.
+    fn take_buffer(&mut self) -> Bytes {
+        let buffer = std::mem::take(&mut self.buffer);
+        let pool = self.bucket.part_pool();
+        pool.lend(buffer, self.settings.part_size)
+    }
+
     fn send_part(&mut self) -> Result<()> {
         if self.settings.single_put {
             let what = "one request holds at most 5 GiB; remove disable_multipart";
@@ -201,9 +209,7 @@ impl Upload {
         if self.parts.is_none() {
             self.begin()?;
         }
-        let part = self.settings.part_size;
-        let buffer = std::mem::take(&mut self.buffer);
-        let data = self.bucket.part_pool().lend(buffer, part);
+        let data = self.take_buffer();
         // Parts grow late in a huge object: the limit is one of bytes.
         let limit = self.settings.part_size * self.settings.parts_in_flight.max(1);
         self.wait(|parts| parts.bytes_in_flight + data.len() > limit)?;
@@ -291,12 +297,7 @@ impl Upload {
 
     fn put_whole(&mut self) -> Result<()> {
         let (store, path) = (self.bucket.store().clone(), self.path.clone());
-        let buffer = std::mem::take(&mut self.buffer);
-        let data = self
-            .bucket
-            .part_pool()
-            .lend(buffer, self.settings.part_size);
-        let payload = PutPayload::from(data);
+        let payload = PutPayload::from(self.take_buffer());
         let options = PutOptions {
             attributes: self.bucket.attributes().clone(),
             ..PutOptions::default()

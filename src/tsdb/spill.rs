@@ -112,21 +112,6 @@ pub enum Block {
     },
 }
 
-impl Block {
-    /// Bytes of the block, wherever they lie.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Held(bytes) => bytes.len(),
-            Self::Spilled { len, .. } => *len as usize,
-        }
-    }
-
-    /// True for a block without bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
 /// Keeps the finished blocks of one or several tables.
 #[derive(Debug, Default)]
 pub struct Shelf {

@@ -4,11 +4,27 @@ use std::sync::Arc;
 
 use lithify::compact::quarantine::DEFAULT_MAX_BLOCKS;
 use lithify::compact::report::RunReport;
-use lithify::compact::{Budget, Compactor, Options};
+use lithify::compact::{Compactor, Options};
 use lithify::objstore::Bucket;
 use lithify::plan::Settings;
 use lithify::runtime::clock::{Clock, FixedClock};
 use lithify::runtime::pool;
+
+/// One hour, ms.
+pub const HOUR: i64 = 3_600_000;
+/// A multiple of 14 days, ms since the epoch.
+pub const START: i64 = 1_209_600_000 * 1400;
+/// Long after all blocks that begin around [`START`], ms since the epoch.
+pub const NOW: i64 = START + 2000 * HOUR;
+
+/// Overlaps are merged, replicas told apart by the label `replica`.
+pub fn replica_settings() -> Settings {
+    Settings {
+        replica_labels: vec!["replica".into()],
+        vertical: true,
+        ..Settings::default()
+    }
+}
 
 /// Replica labels of the quick-start bucket.
 pub const REPLICA_LABELS: [&str; 2] = ["prometheus_replica", "receive_replica"];
@@ -39,7 +55,6 @@ pub fn compactor(
             concurrency: threads,
             fetch_concurrency: 8,
             scratch: scratch.to_owned(),
-            budget: Budget::new(1 << 30, u64::MAX),
             merge: lithify::merge::merge,
             max_quarantined: DEFAULT_MAX_BLOCKS,
         },

@@ -76,18 +76,11 @@ pub(super) async fn run(
     })
 }
 
-/// The settings with what is so for this bucket only.
-pub(in crate::cli) fn for_bucket(settings: &Settings, bucket: &Bucket) -> Settings {
-    let mut settings = settings.clone();
-    settings.machine.part_bytes = bucket.upload_settings().part_size as u64;
-    settings
-}
-
 async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result<Looked> {
     let view = Syncer::new(bucket.clone(), request.fetch_concurrency)
         .sync()
         .await?;
-    let settings = &for_bucket(settings, bucket);
+    let settings = &super::compact::for_bucket(settings, bucket);
     let mut plan = plan::plan(&view, settings, request.now_ms);
     if let Some(one_in) = request.sample {
         for job in &mut plan.jobs {
