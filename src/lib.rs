@@ -24,15 +24,16 @@
 //!
 //! A module may name only those to its left; `tests/architecture.rs` holds it:
 //!
-//! `damage <- error <- tsdb, runtime <- merge, objstore <- block <- plan <- compact <-
+//! `damage <- error <- tsdb, runtime <- downsample <- merge, objstore <- block <- plan <- compact <-
 //! telemetry, cli <- main`
 //!
-//! `tsdb`, `merge` and `plan` are pure: no async runtime, no bucket, no clock.
+//! `tsdb`, `downsample`, `merge` and `plan` are pure: no async runtime, no bucket, no clock.
 
 pub mod block;
 pub mod cli;
 pub mod compact;
 pub mod damage;
+pub mod downsample;
 pub mod error;
 pub mod merge;
 pub mod objstore;

@@ -1,0 +1,48 @@
+//! The books of downsampling.
+
+use std::ops::AddAssign;
+
+/// What became of the samples of a series, or of all of a block.
+///
+/// For raw chunks these are samples; for aggregates `read` is the sum of the
+/// count column that was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Samples that the chunks hold.
+    pub read: u64,
+    /// Sum of the count column of the result.
+    pub counted: u64,
+    /// Stale markers.
+    pub stale: u64,
+    /// Values (of histograms: sums) that are no number.
+    pub nan: u64,
+    /// Samples that go back in time within their chunk.
+    pub disordered: u64,
+    /// Histograms whose custom bounds differ from those of their window.
+    pub unsupported: u64,
+}
+
+impl Counts {
+    /// Samples that nothing accounts for; 0 if the books balance.
+    pub fn imbalance(&self) -> i128 {
+        let out = [
+            self.counted,
+            self.stale,
+            self.nan,
+            self.disordered,
+            self.unsupported,
+        ];
+        i128::from(self.read) - out.into_iter().map(i128::from).sum::<i128>()
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.read += other.read;
+        self.counted += other.counted;
+        self.stale += other.stale;
+        self.nan += other.nan;
+        self.disordered += other.disordered;
+        self.unsupported += other.unsupported;
+    }
+}
