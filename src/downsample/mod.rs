@@ -33,13 +33,22 @@
 //! - DS-3: a window lies in one batch, unless a chunk that was read ends in it.
 //! - DS-4: any input ends in chunks or in an error; a batch is never empty.
 
+mod aggregates;
+mod columns;
 mod counts;
+mod floats;
+mod histogram;
+mod series;
 mod window;
 
 pub use counts::Counts;
+pub use series::{ChunkError, ChunkView, Downsampler, Level};
 
 /// Window of the first lower resolution, ms.
 pub const FIVE_MINUTES_MS: i64 = 5 * 60 * 1000;
 
 /// Window of the second lower resolution, ms.
 pub const ONE_HOUR_MS: i64 = 60 * 60 * 1000;
+
+#[cfg(test)]
+mod float_tests;

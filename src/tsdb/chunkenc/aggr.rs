@@ -149,20 +149,23 @@ fn read_uvarint(data: &[u8], at: usize) -> Option<(u64, usize)> {
 /// to `out`. Columns without bytes count as absent.
 pub fn encode_aggr(columns: [Option<(Encoding, &[u8])>; 5], out: &mut Vec<u8>) {
     for column in columns {
-        let (encoding, data) = match column {
-            Some((encoding, data)) if !data.is_empty() => (encoding, data),
-            _ => {
-                out.push(0);
-                continue;
-            }
-        };
-        let mut len = data.len();
-        while len >= 0x80 {
-            out.push((len & 0x7f) as u8 | 0x80);
-            len >>= 7;
-        }
-        out.push(len as u8);
-        out.push(encoding.as_byte());
-        out.extend_from_slice(data);
+        put_aggr_column(column, out);
     }
+}
+
+/// Appends the next column of an aggregate chunk to `out`; five make a chunk.
+/// One without bytes counts as absent.
+pub fn put_aggr_column(column: Option<(Encoding, &[u8])>, out: &mut Vec<u8>) {
+    let Some((encoding, data)) = column.filter(|(_, data)| !data.is_empty()) else {
+        out.push(0);
+        return;
+    };
+    let mut len = data.len();
+    while len >= 0x80 {
+        out.push((len & 0x7f) as u8 | 0x80);
+        len >>= 7;
+    }
+    out.push(len as u8);
+    out.push(encoding.as_byte());
+    out.extend_from_slice(data);
 }

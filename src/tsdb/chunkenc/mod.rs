@@ -49,7 +49,7 @@ mod window;
 mod xor;
 mod xor2;
 
-pub use aggr::{Aggr, AggrChunk, AggrColumn, encode_aggr};
+pub use aggr::{Aggr, AggrChunk, AggrColumn, encode_aggr, put_aggr_column};
 pub use decode::{DecodeScratch, Decoded, decode_chunk, decode_floats};
 pub use floats::FloatSamples;
 pub use histogram::{

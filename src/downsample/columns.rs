@@ -1,0 +1,175 @@
+//! The columns of float chunks, decoded: what windows are written to, what the
+//! next resolution is made from, and what a chunk is encoded from.
+
+use crate::tsdb::chunkenc::{
+    Aggr, AggrChunk, EncodedChunk, EncodedChunks, Encoding, FloatSamples, XorEncoder,
+    decode_floats, put_aggr_column,
+};
+use crate::tsdb::{Corrupt, Damage, Error, Result};
+
+/// Columns of consecutive chunks, back to back. Memory is kept.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    /// In the order of [`Aggr::ALL`].
+    columns: [FloatSamples; 5],
+    chunks: Vec<Bounds>,
+}
+
+/// Samples that a window can be said to have: no store of samples comes near.
+const MOST_SAMPLES: f64 = (1_u64 << 40) as f64;
+
+/// Where one chunk lies in [`Columns`].
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Where its columns end; they start where those of the chunk before end.
+    ends: [usize; 5],
+    /// First and last ms, as its index entry says.
+    times: (i64, i64),
+}
+
+impl Columns {
+    /// Drops all chunks.
+    pub fn clear(&mut self) {
+        self.columns.iter_mut().for_each(FloatSamples::clear);
+        self.chunks.clear();
+    }
+
+    /// Chunks held.
+    pub fn len(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// The column that is being filled.
+    pub fn open(&mut self, aggr: Aggr) -> &mut FloatSamples {
+        &mut self.columns[aggr as usize]
+    }
+
+    /// All columns that are being filled, in the order of [`Aggr::ALL`].
+    pub fn open_all(&mut self) -> &mut [FloatSamples; 5] {
+        &mut self.columns
+    }
+
+    /// Ends the chunk that is being filled.
+    pub fn close(&mut self, times: (i64, i64)) {
+        let ends = std::array::from_fn(|i| self.columns[i].len());
+        self.chunks.push(Bounds { ends, times });
+    }
+
+    /// First and last ms of a chunk.
+    pub fn times(&self, chunk: usize) -> (i64, i64) {
+        self.chunks.get(chunk).map_or((0, 0), |c| c.times)
+    }
+
+    /// Samples of one column of a chunk.
+    pub fn column(&self, chunk: usize, aggr: Aggr) -> (&[i64], &[f64]) {
+        let aggr = aggr as usize;
+        let before = chunk.checked_sub(1).and_then(|c| self.chunks.get(c));
+        let start = before.map_or(0, |c| c.ends[aggr]);
+        let end = self.chunks.get(chunk).map_or(start, |c| c.ends[aggr]);
+        let column = &self.columns[aggr];
+        (&column.ts[start..end], &column.vs[start..end])
+    }
+
+    /// Windows of a chunk: samples of its count column, as upstream counts.
+    pub fn windows(&self, chunk: usize) -> usize {
+        self.column(chunk, Aggr::Count).0.len()
+    }
+
+    /// Samples that the windows of a chunk were made of.
+    pub fn counted(&self, chunk: usize) -> u64 {
+        let (_, counts) = self.column(chunk, Aggr::Count);
+        counts.iter().map(|&n| n as u64).sum()
+    }
+
+    /// Appends an encoded chunk.
+    ///
+    /// # Errors
+    /// Corrupt data with its byte offset in `chunk`; a column that holds no
+    /// floats, whose times do not ascend or whose counts are none.
+    pub fn decode(&mut self, chunk: &AggrChunk<'_>, times: (i64, i64)) -> Result<()> {
+        for (aggr, out) in Aggr::ALL.into_iter().zip(&mut self.columns) {
+            let Some(column) = chunk.column(aggr) else {
+                continue;
+            };
+            if column.encoding != Encoding::Xor {
+                let what = format!(
+                    "aggregate {} of a chunk of floats is encoded as {}",
+                    aggr.name(),
+                    column.encoding.name()
+                );
+                return Err(Corrupt::at(column.offset, what).into());
+            }
+            let start = out.len();
+            decode_floats(column.encoding, column.data, out)
+                .map_err(|e| shift(e, column.offset))?;
+            let (ts, vs) = (&out.ts[start..], &out.vs[start..]);
+            check_column(aggr, ts, vs).map_err(|c| Corrupt {
+                offset: column.offset as u64,
+                ..c
+            })?;
+        }
+        self.close(times);
+        Ok(())
+    }
+
+    /// Encodes chunk number `chunk` and appends it to `out`.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] with more windows than a chunk can hold.
+    pub fn encode(
+        &self,
+        chunk: usize,
+        encoder: &mut XorEncoder,
+        out: &mut EncodedChunks,
+    ) -> Result<()> {
+        let start = out.bytes.len();
+        for aggr in Aggr::ALL {
+            let (ts, vs) = self.column(chunk, aggr);
+            if ts.is_empty() {
+                put_aggr_column(None, &mut out.bytes);
+                continue;
+            }
+            encoder.push_all(ts, vs);
+            put_aggr_column(Some((Encoding::Xor, encoder.finish()?)), &mut out.bytes);
+        }
+        let (min_time, max_time) = self.times(chunk);
+        out.metas.push(EncodedChunk {
+            encoding: Encoding::Aggr,
+            min_time,
+            max_time,
+            start,
+            len: out.bytes.len() - start,
+            samples: self.windows(chunk),
+        });
+        Ok(())
+    }
+}
+
+/// What every column has to be like for the books to mean something.
+fn check_column(aggr: Aggr, ts: &[i64], vs: &[f64]) -> Result<(), Corrupt> {
+    // Counters repeat the last time.
+    let ascending = ts.windows(2).fold(true, |ok, two| ok & (two[0] <= two[1]));
+    if !ascending {
+        let what = format!("times of aggregate {} do not ascend", aggr.name());
+        return Err(Corrupt::at(0, what).because(Damage::UnsortedSamples));
+    }
+    let possible = |n: &f64| *n >= 0.0 && *n <= MOST_SAMPLES && n.fract() == 0.0;
+    if aggr == Aggr::Count
+        && let Some(wrong) = vs.iter().find(|n| !possible(n))
+    {
+        let what = format!("a window counts {wrong} samples");
+        return Err(Corrupt::at(0, what));
+    }
+    Ok(())
+}
+
+/// Moves an error in a column to where the column begins in its chunk.
+pub(super) fn shift(error: Error, offset: usize) -> Error {
+    match error {
+        Error::Corrupt(mut corrupt) => {
+            corrupt.offset = corrupt.offset.saturating_add(offset as u64);
+            corrupt.into()
+        }
+        other => other,
+    }
+}
