@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use lithify::merge::{Dedup, MergeMemory, MergeOptions, Merged, Output, Source, merge};
+use lithify::merge::{Dedup, MergeMemory, MergeOptions, Merged, Output, Products, Source, merge};
 use lithify::tsdb::Result;
 use lithify::tsdb::chunkenc::{EncodedChunks, SeriesEncoder};
 use lithify::tsdb::chunks::{ChunkInput, ChunkMeta, ChunkWriter, DEFAULT_SEGMENT_SIZE};
@@ -158,6 +158,7 @@ fn run(blocks: &[Block], dedup: Dedup, pool: &Arc<ThreadPool>) -> Merged {
         pool: Arc::clone(pool),
         range: (start, end),
         dedup,
+        products: Products::merged(0),
         one_in: 1,
         segment_bytes: DEFAULT_SEGMENT_SIZE,
         memory: MergeMemory::default(),
@@ -166,7 +167,7 @@ fn run(blocks: &[Block], dedup: Dedup, pool: &Arc<ThreadPool>) -> Merged {
         index: Box::new(Null::default()),
         create_segment: Box::new(|_| Ok(Box::new(Null::default()))),
     };
-    merge(sources, &options, output).expect("merge")
+    merge(sources, &options, vec![output]).expect("merge")
 }
 
 fn bench(c: &mut Criterion) {

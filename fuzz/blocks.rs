@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use lithify::block::of_merge;
-use lithify::merge::{self, Dedup, MergeError, MergeMemory, MergeOptions, Merged, Output, Source};
+use lithify::merge::{
+    self, Dedup, MergeError, MergeMemory, MergeOptions, Merged, Output, Products, Source,
+};
 use lithify::tsdb::chunkenc::{Encoding, num_samples};
 use lithify::tsdb::chunks::SegmentReader;
 use lithify::tsdb::index::{Index, RawSeries};
@@ -108,6 +110,14 @@ fn one_merge(options: u8, parts: &[Vec<u8>; 5]) {
             Ok(Box::new(sink))
         }),
     };
+    // Lower resolutions only have to end in blocks whose books balance.
+    let products = Products {
+        five_minutes: bit(options, 5),
+        one_hour: bit(options, 6),
+        ..Products::merged(0)
+    };
+    let lower = products.resolutions().skip(1).map(|_| Output::nowhere());
+    let outputs = std::iter::once(output).chain(lower).collect();
     let how = MergeOptions {
         pool: Arc::clone(pool()),
         range,
@@ -116,11 +126,12 @@ fn one_merge(options: u8, parts: &[Vec<u8>; 5]) {
         } else {
             Dedup::OneToOne
         },
+        products,
         one_in: if bit(options, 3) { 2 } else { 1 },
         segment_bytes: if bit(options, 4) { 600 } else { 1 << 20 },
         memory: MergeMemory::default(),
     };
-    match merge::merge(sources, &how, output) {
+    match merge::merge(sources, &how, outputs) {
         Ok(merged) => {
             let segments: Vec<Vec<u8>> = segments
                 .lock()
@@ -170,9 +181,10 @@ fn assert_blames_a_block(error: MergeError) {
 /// What the check of a finished index and a reader of the block would find.
 fn check(merged: &Merged, index: &[u8], segments: &[Vec<u8>], range: (i64, i64)) -> Result<()> {
     assert!(merged.ledger.balances());
-    assert_eq!(merged.index_bytes, index.len() as u64);
+    assert_eq!(merged.imbalance(), None);
+    assert_eq!(merged.blocks[0].index_bytes, index.len() as u64);
     let sizes: Vec<u64> = segments.iter().map(|s| s.len() as u64).collect();
-    assert_eq!(merged.segment_bytes, sizes);
+    assert_eq!(merged.blocks[0].segment_bytes, sizes);
     let mut readers = (0..)
         .zip(segments)
         .map(|(seq, data)| SegmentReader::open(seq, blobs::whole("out", data)))
@@ -202,7 +214,7 @@ fn check(merged: &Merged, index: &[u8], segments: &[Vec<u8>], range: (i64, i64))
             chunks += 1;
         }
     }
-    let stats = &merged.stats;
+    let stats = &merged.blocks[0].stats;
     assert_eq!(
         (count, chunks, samples),
         (stats.num_series, stats.num_chunks, stats.num_samples)

@@ -50,10 +50,10 @@ async fn run(bucket: &Bucket, merge: MergeFn) -> lithify::compact::report::RunRe
 }
 
 fn tampered(
-    (sources, options, output): (Vec<Source>, &MergeOptions, Output),
+    (sources, options, outputs): (Vec<Source>, &MergeOptions, Vec<Output>),
     tamper: impl Fn(&mut Merged),
 ) -> Result<Merged, MergeError> {
-    let mut merged = merge::merge(sources, options, output)?;
+    let mut merged = merge::merge(sources, options, outputs)?;
     tamper(&mut merged);
     Ok(merged)
 }
@@ -73,12 +73,12 @@ const BROKEN: [(&str, MergeFn); 6] = [
         tampered((s, m, o), |m| m.ledger.series_joined += 1)
     }),
     ("samples were booked as written", |s, m, o| {
-        tampered((s, m, o), |m| m.stats.num_samples -= 1)
+        tampered((s, m, o), |m| m.blocks[0].stats.num_samples -= 1)
     }),
     // The books agree with each other, but not with the index that was written.
     ("where", |s, m, o| {
         tampered((s, m, o), |m| {
-            m.stats.num_series += 1;
+            m.blocks[0].stats.num_series += 1;
             m.ledger.series_written += 1;
             m.ledger.series_read += 1;
         })

@@ -76,6 +76,7 @@ impl Args {
             ),
             selector: self.selection.selector()?,
             max_index_bytes: compaction.max_index_bytes,
+            downsampling: !self.retention.downsampling_disabled,
             one_pass: compaction.one_pass,
             max_job_seconds: compaction.max_job_ms as f64 / 1000.0,
             keep_corrupted: self.retention.keep_corrupted_blocks,

@@ -17,7 +17,7 @@ use crate::tsdb::{self, Corrupt};
 /// # Errors
 /// [`Kind::Internal`]: something got lost on the way.
 pub(super) fn books(merged: &Merged) -> Result<()> {
-    match merged.ledger.imbalance(&merged.stats) {
+    match merged.imbalance() {
         None => Ok(()),
         Some(what) => Err(
             Error::new(Kind::Internal, format!("the ledger of the job: {what}"))

@@ -1,9 +1,10 @@
-//! One compaction, from its sources to the marks on them.
+//! One job, from its sources to the marks on them: a compaction, with lower
+//! resolutions of its result if they are due, or a downsampling alone.
 //!
 //! ```text
-//!  open sources -> merge ----> segments (multipart, while merging)
-//!                       `----> index in scratch -> check | upload
-//!                  sources still there? -> meta.json -> all there? -> marks
+//!  open sources -> merge ----> segments of each block (multipart, while merging)
+//!                       `----> their indexes in scratch -> check | upload
+//!        sources still there? -> meta.json of each, raw first -> all there? -> marks
 //! ```
 //!
 //! Whatever fails before `meta.json`, what was uploaded is removed again and
@@ -20,7 +21,7 @@ use super::budget::Budget;
 use super::check;
 use super::look::{self, Known};
 use super::mark;
-use super::report::JobReport;
+use super::report::{JobReport, ResultReport};
 use super::result;
 use super::scratch::ScratchDir;
 use crate::block::io::{Place, open_source};
@@ -34,6 +35,7 @@ use crate::plan::{self, Dedup, Job};
 use crate::runtime::clock::{Clock, StopWatch};
 use crate::tsdb;
 use crate::tsdb::chunks::DEFAULT_SEGMENT_SIZE;
+use crate::tsdb::meta::BlockStats;
 use crate::tsdb::spill::Room;
 
 /// What jobs share.
@@ -66,37 +68,64 @@ pub struct JobContext {
 pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
     let _grant = context.budget.admit(job).await?;
     let watch = StopWatch::start();
-    let id = context.clock.new_ulid();
-    context.known.add([id]);
+    let ids: Vec<Ulid> = (0..job.products.count())
+        .map(|_| context.clock.new_ulid())
+        .collect();
+    context.known.add(ids.iter().copied());
+    let id = ids.first().copied().unwrap_or_default();
     tracing::info!(
         job = %id, group = %job.group, kind = %job.kind, reason = %job.reason,
-        sources = job.sources.len(), bytes = job.input_bytes(), "compaction started"
+        products = products(job), sources = job.sources.len(), bytes = job.input_bytes(),
+        "{} started", name(job)
     );
-    let made = match make(context, job, id).await {
+    let made = match make(context, job, &ids).await {
         Ok(made) => made,
         Err(error) => {
-            remove_partial(&context.bucket, id).await;
+            for &id in &ids {
+                remove_partial(&context.bucket, id).await;
+            }
             return Err(error);
         }
     };
-    let marked: Vec<&LiveBlock> = match &made.meta {
-        Some(_) => job.sources.iter().collect(),
-        // Nothing was left of any of them; those that say they have samples
-        // stay, as upstream leaves them, for a person to look at.
-        None => job
-            .sources
-            .iter()
-            .filter(|b| b.view.meta.tsdb.stats.num_samples == 0)
-            .collect(),
-    };
-    mark_sources(context, id, &marked).await?;
-    let report = report(job, &made, watch.elapsed().as_secs_f64());
+    mark_sources(context, id, &replaced(job, &made)).await?;
+    let report = report(job, made, watch.elapsed().as_secs_f64());
     tracing::info!(
-        job = %id, group = %job.group, sources = job.sources.len(),
+        job = %id, group = %job.group, products = products(job), sources = job.sources.len(),
         series = report.series, bytes_in = report.bytes_in, bytes_out = report.bytes_out,
-        seconds = report.seconds, ledger = %report.ledger, "compaction done"
+        seconds = report.seconds, ledger = %report.ledger, "{} done", name(job)
     );
     Ok(report)
+}
+
+fn name(job: &Job) -> &'static str {
+    if job.only_downsamples() {
+        "downsampling"
+    } else {
+        "compaction"
+    }
+}
+
+/// For people: `raw+5m+1h`.
+fn products(job: &Job) -> String {
+    let names = job.products.resolutions().map(plan::resolution_name);
+    names.collect::<Vec<_>>().join("+")
+}
+
+/// Sources that the results stand in for.
+fn replaced<'a>(job: &'a Job, made: &Made) -> Vec<&'a LiveBlock> {
+    if job.only_downsamples() {
+        return Vec::new();
+    }
+    let sources = job.sources.iter();
+    if made.metas.is_empty() {
+        // Nothing was left of any of them; those that say they have samples
+        // stay, as upstream leaves them, for a person to look at.
+        sources
+            .filter(|b| b.view.meta.tsdb.stats.num_samples == 0)
+            .collect()
+    } else {
+        sources.collect()
+    }
 }
 
 /// Marks what the new block `id` stands in for.
@@ -128,13 +157,28 @@ async fn mark_sources(context: &JobContext, id: Ulid, sources: &[&LiveBlock]) ->
 /// What a job has put into the bucket.
 struct Made {
     merged: Merged,
-    /// `None` if no sample was left for a block.
-    meta: Option<Meta>,
+    /// One for each product; none if no sample was left for a block.
+    metas: Vec<Meta>,
     /// Bytes written to scratch.
     scratch_bytes: u64,
 }
 
-fn report(job: &Job, made: &Made, seconds: f64) -> JobReport {
+fn report(job: &Job, made: Made, seconds: f64) -> JobReport {
+    let results: Vec<ResultReport> = made
+        .metas
+        .iter()
+        .zip(&made.merged.blocks)
+        .map(|(meta, block)| ResultReport {
+            block: meta.id(),
+            resolution: block.resolution,
+            bytes: meta.stated_bytes(),
+            index_bytes: block.index_bytes,
+            series: block.stats.num_series,
+            chunks: block.stats.num_chunks,
+            samples: block.stats.num_samples,
+            counts: block.counts,
+        })
+        .collect();
     JobReport {
         group: job.group,
         labels: job.labels.clone(),
@@ -142,59 +186,84 @@ fn report(job: &Job, made: &Made, seconds: f64) -> JobReport {
         kind: job.kind,
         reason: job.reason,
         sources: job.sources.iter().map(LiveBlock::id).collect(),
-        result: made.meta.as_ref().map(Meta::id),
+        result: results.first().map(|r| r.block),
         range: (job.min_time(), job.max_time()),
         bytes_in: job.input_bytes(),
-        bytes_out: made.meta.as_ref().map_or(0, Meta::stated_bytes),
+        bytes_out: results.iter().map(|r| r.bytes).sum(),
         scratch_bytes: made.scratch_bytes,
-        series: made.merged.stats.num_series,
+        series: made.merged.ledger.series_written,
         ledger: made.merged.ledger,
+        results,
         seconds,
     }
 }
 
-/// Merges, checks and uploads; `meta.json` is the last thing it writes.
-async fn make(context: &JobContext, job: &Job, id: Ulid) -> Result<Made> {
+/// File in scratch of the index of a product.
+fn index_file(number: usize) -> String {
+    format!("{INDEX}-{number}")
+}
+
+/// Merges, checks and uploads; the `meta.json` files are the last thing it
+/// writes.
+async fn make(context: &JobContext, job: &Job, ids: &[Ulid]) -> Result<Made> {
     let space = context.budget.space();
-    let scratch = ScratchDir::create(&context.scratch, &id.to_string(), space)?;
-    let index_file = scratch.file(INDEX);
+    let folder = ids.first().copied().unwrap_or_default().to_string();
+    let scratch = ScratchDir::create(&context.scratch, &folder, space)?;
     let uploads = with_share(&context.bucket, job);
-    let merged = merge_on_a_thread(context, job, id, (uploads.clone(), &scratch)).await?;
+    let merged = merge_on_a_thread(context, job, ids, (uploads.clone(), &scratch)).await?;
     check::books(&merged)?;
-    if merged.stats.num_series == 0 {
+    // A downsampled block is made even if it is empty, so that nobody tries again.
+    if merged.ledger.series_written == 0 && !job.only_downsamples() {
         return Ok(Made {
             merged,
-            meta: None,
+            metas: Vec::new(),
             scratch_bytes: scratch.used(),
         });
     }
-    let expected = merged.stats.clone();
-    let range = (job.min_time(), job.max_time());
-    let checked = index_file.clone();
+    for (number, (&id, block)) in ids.iter().zip(&merged.blocks).enumerate() {
+        let file = scratch.file(&index_file(number));
+        let range = (job.min_time(), job.max_time());
+        finish_index(&uploads, id, file, (&block.stats, range)).await?;
+    }
+    drop(uploads);
+    let metas = result::metas(ids, job, &merged, context.clock.now_ms())
+        .ok_or_else(|| Error::new(Kind::Internal, "a job without sources"))?;
+    look::still_wanted(&context.bucket, job, &context.known).await?;
+    for meta in &metas {
+        let json = meta
+            .to_json()
+            .map_err(|e| Error::new(Kind::Internal, "cannot write meta.json").with_source(e))?;
+        context.bucket.put(&path(meta.id(), META), json).await?;
+    }
+    for meta in &metas {
+        all_there(&context.bucket, meta).await?;
+    }
+    Ok(Made {
+        merged,
+        metas,
+        scratch_bytes: scratch.used(),
+    })
+}
+
+/// Checks the index of a block and uploads it.
+async fn finish_index(
+    uploads: &Bucket,
+    id: Ulid,
+    file: PathBuf,
+    (stats, range): (&BlockStats, (i64, i64)),
+) -> Result<()> {
+    let (checked, expected) = (file.clone(), stats.clone());
     let check = on_a_thread("check-index", move || {
         check::index(&checked, &expected, range)
     });
     // Nobody sees the index before meta.json is there: it may go up meanwhile.
     let name = path(id, INDEX);
-    let upload = uploads.upload_file(&index_file, &name);
+    let upload = uploads.upload_file(&file, &name);
     // Both to their end: an upload that goes on would escape the removal.
     let (checked, uploaded) = futures::join!(check, upload);
     checked?;
     uploaded?;
-    drop(uploads);
-    let meta = result::meta(id, job, &merged, context.clock.now_ms())
-        .ok_or_else(|| Error::new(Kind::Internal, "a job without sources"))?;
-    look::still_wanted(&context.bucket, job, &context.known).await?;
-    let json = meta
-        .to_json()
-        .map_err(|e| Error::new(Kind::Internal, "cannot write meta.json").with_source(e))?;
-    context.bucket.put(&path(id, META), json).await?;
-    all_there(&context.bucket, &meta).await?;
-    Ok(Made {
-        merged,
-        meta: Some(meta),
-        scratch_bytes: scratch.used(),
-    })
+    Ok(())
 }
 
 /// Runs the merge on a thread of its own: it waits for the bucket and for the
@@ -202,20 +271,34 @@ async fn make(context: &JobContext, job: &Job, id: Ulid) -> Result<Made> {
 async fn merge_on_a_thread(
     context: &JobContext,
     job: &Job,
-    id: Ulid,
+    ids: &[Ulid],
     (bucket, scratch): (Bucket, &ScratchDir),
 ) -> Result<Merged> {
-    let (sources, ids) = open_sources(&context.bucket, job).await?;
+    let (sources, sources_ids) = open_sources(&context.bucket, job).await?;
     let options = MergeOptions {
         pool: Arc::clone(&context.pool),
         range: (job.min_time(), job.max_time()),
         dedup: context.dedup,
+        products: job.products,
         one_in: 1,
         segment_bytes: DEFAULT_SEGMENT_SIZE,
         memory: merge_memory(job, scratch),
     };
-    let output = Output {
-        index: scratch.writer(INDEX)?,
+    let mut outputs = Vec::with_capacity(ids.len());
+    for (number, &id) in ids.iter().enumerate() {
+        outputs.push(output(id, &index_file(number), bucket.clone(), scratch)?);
+    }
+    let merge = context.merge;
+    on_a_thread("merge", move || {
+        merge(sources, &options, outputs).map_err(|e| block::of_merge(e, &sources_ids))
+    })
+    .await
+}
+
+/// Where block `id` goes: its segments to the bucket, its index to scratch.
+fn output(id: Ulid, index: &str, bucket: Bucket, scratch: &ScratchDir) -> Result<Output> {
+    Ok(Output {
+        index: scratch.writer(index)?,
         create_segment: Box::new(move |seq| {
             let name = path(id, &segment(seq));
             bucket.create(&name).map_err(|source| tsdb::Error::Write {
@@ -223,12 +306,7 @@ async fn merge_on_a_thread(
                 source: Box::new(source),
             })
         }),
-    };
-    let merge = context.merge;
-    on_a_thread("merge", move || {
-        merge(sources, &options, output).map_err(|e| block::of_merge(e, &ids))
     })
-    .await
 }
 
 /// The bucket, for uploads that keep to the job's share of the memory.
@@ -241,10 +319,12 @@ fn with_share(bucket: &Bucket, job: &Job) -> Bucket {
     })
 }
 
-/// Half of the tables' share for symbols, half for postings.
+/// One part of the tables' share for symbols, one for the postings of each
+/// block.
 fn merge_memory(job: &Job, scratch: &ScratchDir) -> MergeMemory {
     let shares = &job.cost.memory;
-    let room = || Room::limited(shares.tables / 2, Arc::new(scratch.clone()));
+    let parts = 1 + job.products.count() as u64;
+    let room = || Room::limited(shares.tables / parts, Arc::new(scratch.clone()));
     MergeMemory {
         batch_bytes: shares.batch as usize,
         symbols: room(),

@@ -48,7 +48,7 @@ pub(super) async fn still_wanted(bucket: &Bucket, job: &Job, known: &Known) -> R
     let looks = job
         .sources
         .iter()
-        .map(|source| source_unchanged(bucket, source));
+        .map(|source| source_unchanged(bucket, job, source));
     let found: Vec<Result<()>> = futures::stream::iter(looks)
         .buffered(AT_ONCE)
         .collect()
@@ -57,7 +57,7 @@ pub(super) async fn still_wanted(bucket: &Bucket, job: &Job, known: &Known) -> R
     nobody_else(bucket, job, known).await
 }
 
-async fn source_unchanged(bucket: &Bucket, source: &LiveBlock) -> Result<()> {
+async fn source_unchanged(bucket: &Bucket, job: &Job, source: &LiveBlock) -> Result<()> {
     let id = source.id();
     let names = object_names(bucket, id).await?;
     let has = |file: &str| names.contains(&path(id, file));
@@ -67,8 +67,12 @@ async fn source_unchanged(bucket: &Bucket, source: &LiveBlock) -> Result<()> {
     if source.view.deletion.is_none() && has(markers::DELETION_MARK) {
         return Err(dropped(id, "was marked for deletion"));
     }
-    if source.view.no_compact.is_none() && has(markers::NO_COMPACT_MARK) {
+    if !job.only_downsamples() && source.view.no_compact.is_none() && has(markers::NO_COMPACT_MARK)
+    {
         return Err(dropped(id, "was marked to be kept out of compactions"));
+    }
+    if job.only_downsamples() && has(markers::NO_DOWNSAMPLE_MARK) {
+        return Err(dropped(id, "was marked to be kept from being downsampled"));
     }
     Ok(())
 }
@@ -87,7 +91,7 @@ async fn nobody_else(bucket: &Bucket, job: &Job, known: &Known) -> Result<()> {
         .await;
     for (other, covered) in new.iter().zip(found) {
         if let Some(source) = covered? {
-            let what = format!("was compacted into block {other} by somebody else");
+            let what = format!("was made into block {other} by somebody else");
             return Err(dropped(source, &what));
         }
     }
@@ -104,16 +108,21 @@ async fn covered_source(bucket: &Bucket, job: &Job, id: Ulid) -> Result<Option<U
     let Ok(meta) = Meta::parse(id, &json) else {
         return Ok(None);
     };
-    if meta.thanos.downsample.resolution != job.resolution {
-        return Ok(None);
-    }
+    let resolution = meta.thanos.downsample.resolution;
     let stands_for: HashSet<Ulid> = meta.tsdb.source_ids().iter().copied().collect();
     let covered = |source: &&LiveBlock| source.sources().iter().all(|s| stands_for.contains(s));
-    Ok(job.sources.iter().find(covered).map(LiveBlock::id))
+    if resolution == job.resolution && job.products.merged {
+        return Ok(job.sources.iter().find(covered).map(LiveBlock::id));
+    }
+    // Of a lower resolution, only a block that stands for all of them makes
+    // this one superfluous.
+    let same = job.only_downsamples() && job.products.resolutions().any(|r| r == resolution);
+    let all = same && job.sources.iter().all(|source| covered(&source));
+    Ok(job.sources.first().filter(|_| all).map(LiveBlock::id))
 }
 
 fn dropped(source: Ulid, what: &str) -> Error {
-    let what = format!("source block {source} {what} while it was being compacted");
+    let what = format!("source block {source} {what} while a job worked on it");
     Error::new(Kind::Retry, what)
         .with_cure("make sure that only one compactor works on this bucket, then run again")
 }

@@ -3,6 +3,7 @@
 use ulid::Ulid;
 
 use crate::block::meta::Labels;
+use crate::downsample::Counts;
 use crate::error::Error;
 use crate::merge::Ledger;
 use crate::plan::group::GroupKey;
@@ -25,22 +26,46 @@ pub struct JobReport {
     pub reason: Reason,
     /// What was merged.
     pub sources: Vec<Ulid>,
-    /// The new block; `None` if no sample was left for one.
+    /// The new block, of several the one of the highest resolution; `None` if
+    /// no sample was left for one.
     pub result: Option<Ulid>,
+    /// All new blocks, by resolution.
+    pub results: Vec<ResultReport>,
     /// Range of the result, ms, end exclusive.
     pub range: (i64, i64),
     /// Bytes of index and segments of the sources.
     pub bytes_in: u64,
-    /// Bytes of index and segments of the result.
+    /// Bytes of index and segments of the results.
     pub bytes_out: u64,
     /// Bytes written to scratch.
     pub scratch_bytes: u64,
-    /// Series in the result.
+    /// Series once merged.
     pub series: u64,
     /// The books.
     pub ledger: Ledger,
     /// Wall time, seconds.
     pub seconds: f64,
+}
+
+/// One block that a job made.
+#[derive(Debug, Clone)]
+pub struct ResultReport {
+    /// The block.
+    pub block: Ulid,
+    /// Window of its samples in ms, 0 for raw.
+    pub resolution: i64,
+    /// Bytes of index and segments.
+    pub bytes: u64,
+    /// Bytes of the index.
+    pub index_bytes: u64,
+    /// Series.
+    pub series: u64,
+    /// Chunks.
+    pub chunks: u64,
+    /// Samples; windows for lower resolutions.
+    pub samples: u64,
+    /// The books of its downsampling; `None` for a merged block.
+    pub counts: Option<Counts>,
 }
 
 /// A damaged block that is kept out of compactions and downsampling from now on.

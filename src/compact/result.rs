@@ -1,38 +1,61 @@
-//! The `meta.json` of a block that a job made.
+//! The `meta.json` of each block that a job made.
 
 use serde_json::{Map, Value};
 use ulid::Ulid;
 
 use crate::block::meta::{Downsample, File, IndexStats, Meta, Thanos};
 use crate::block::{INDEX, META, segment};
-use crate::merge::Merged;
+use crate::merge::{Merged, MergedBlock};
 use crate::plan::Job;
 use crate::tsdb::meta::BlockMeta;
 
 /// Who Thanos believes made the block; its planners know this name.
 const SOURCE: &str = "compactor";
 
-/// Meta of the result, ready to be uploaded at `now_ms` (ms since the epoch).
+/// Metas of all blocks that a job made, named `ids` in their order, ready to be
+/// uploaded at `now_ms` (ms since the epoch).
+///
+/// A block of lower resolution takes over what the one of its sources, or the
+/// merged one, says of itself, as upstream: level, sources, parents, counts of
+/// raw samples; only what lies in it is its own.
 ///
 /// `None` for a job without sources, which the planner does not make.
-pub(super) fn meta(id: Ulid, job: &Job, merged: &Merged, now_ms: i64) -> Option<Meta> {
+pub(super) fn metas(ids: &[Ulid], job: &Job, merged: &Merged, now_ms: i64) -> Option<Vec<Meta>> {
+    let stream = stream_meta(*ids.first()?, job, merged)?;
+    let made = ids.iter().zip(&merged.blocks);
+    let metas = made.map(|(&id, block)| {
+        let mut meta = stream.clone();
+        meta.tsdb.ulid = id;
+        if block.counts.is_some() {
+            let stats = &mut meta.tsdb.stats;
+            stats.num_series = block.stats.num_series;
+            stats.num_chunks = block.stats.num_chunks;
+            stats.num_samples = block.stats.num_samples;
+        }
+        meta.thanos.downsample.resolution = block.resolution;
+        describe(&mut meta.thanos, block);
+        meta.thanos.upload_time = rfc3339(now_ms);
+        meta
+    });
+    Some(metas.collect())
+}
+
+/// What a job's blocks have in common: that of the only source where it stays,
+/// else that of a merged block.
+fn stream_meta(id: Ulid, job: &Job, merged: &Merged) -> Option<Meta> {
+    if let ([source], true) = (job.sources.as_slice(), job.only_downsamples()) {
+        let mut meta = source.view.meta.as_ref().clone();
+        meta.thanos.labels = job.labels.clone();
+        SOURCE.clone_into(&mut meta.thanos.source);
+        return Some(meta);
+    }
     let inputs: Vec<&BlockMeta> = job.sources.iter().map(|b| &b.view.meta.tsdb).collect();
     let mut tsdb = BlockMeta::compacted(id, &inputs)?;
-    tsdb.stats = merged.stats.clone();
+    if let Some(block) = merged.blocks.iter().find(|b| b.counts.is_none()) {
+        tsdb.stats = block.stats.clone();
+    }
     // As if every step of the chain had been done on its own.
     tsdb.compaction.level = job.level;
-    let segments: Vec<String> = (0..)
-        .zip(&merged.segment_bytes)
-        .map(|(i, _)| segment(i))
-        .collect();
-    let mut files: Vec<File> = segments
-        .iter()
-        .zip(&merged.segment_bytes)
-        .map(|(path, &bytes)| file(path, bytes))
-        .collect();
-    files.push(file(INDEX, merged.index_bytes));
-    // Listed without a size: it would have to state its own.
-    files.push(file(META, 0));
     Some(Meta {
         tsdb,
         thanos: Thanos {
@@ -42,22 +65,32 @@ pub(super) fn meta(id: Ulid, job: &Job, merged: &Merged, now_ms: i64) -> Option<
                 ..Downsample::default()
             },
             source: SOURCE.to_owned(),
-            segment_files: segments
-                .iter()
-                .map(|path| path.trim_start_matches("chunks/").to_owned())
-                .collect(),
-            files,
-            index_stats: IndexStats {
-                series_max_size: merged.series_max_size,
-                chunk_max_size: merged.chunk_max_size,
-                ..IndexStats::default()
-            },
             extensions: common_extensions(job),
-            upload_time: rfc3339(now_ms),
             ..Thanos::default()
         },
         unknown: Map::new(),
     })
+}
+
+/// Lists the files of a block and their largest entries.
+fn describe(thanos: &mut Thanos, block: &MergedBlock) {
+    let segments = || {
+        (0..)
+            .zip(&block.segment_bytes)
+            .map(|(i, &n)| (segment(i), n))
+    };
+    thanos.segment_files = segments()
+        .map(|(path, _)| path.trim_start_matches("chunks/").to_owned())
+        .collect();
+    thanos.files = segments().map(|(path, bytes)| file(&path, bytes)).collect();
+    thanos.files.push(file(INDEX, block.index_bytes));
+    // Listed without a size: it would have to state its own.
+    thanos.files.push(file(META, 0));
+    thanos.index_stats = IndexStats {
+        series_max_size: block.series_max_size,
+        chunk_max_size: block.chunk_max_size,
+        ..IndexStats::default()
+    };
 }
 
 fn file(path: &str, size_bytes: u64) -> File {

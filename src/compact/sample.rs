@@ -12,7 +12,7 @@ use rayon::ThreadPool;
 use super::job::{on_a_thread, open_sources};
 use crate::block;
 use crate::error::Result;
-use crate::merge::{self, Dedup, MergeMemory, MergeOptions, Merged, Output};
+use crate::merge::{self, Dedup, MergeMemory, MergeOptions, Merged, MergedBlock, Output};
 use crate::objstore::Bucket;
 use crate::plan::Job;
 use crate::plan::cost::Cost;
@@ -35,12 +35,15 @@ pub async fn measure(
         pool: Arc::clone(pool),
         range: (job.min_time(), job.max_time()),
         dedup,
+        products: job.products,
         one_in: one_in.max(1),
         segment_bytes: DEFAULT_SEGMENT_SIZE,
         memory: MergeMemory::default(),
     };
     let merged = on_a_thread("sample", move || {
-        merge::merge(sources, &options, Output::nowhere()).map_err(|e| block::of_merge(e, &ids))
+        let outputs = options.products.resolutions().map(|_| Output::nowhere());
+        let outputs = outputs.collect();
+        merge::merge(sources, &options, outputs).map_err(|e| block::of_merge(e, &ids))
     })
     .await?;
     extrapolate(&merged, &mut job.cost);
@@ -57,12 +60,26 @@ fn extrapolate(sample: &Merged, cost: &mut Cost) {
     let factor = sample.series_seen as f64 / looked_at as f64;
     let all = |part: u64| (part as f64 * factor).round() as u64;
     let exact = |n: u64| (n, n);
-    let chunks = all(sample.segment_bytes.iter().sum());
-    // Symbols are written whole; what follows them grows with the series.
-    let below = sample.index_bytes.saturating_sub(sample.symbol_bytes);
-    let index = sample.symbol_bytes + all(below);
-    cost.series = exact(all(sample.stats.num_series));
+    cost.series = exact(all(sample.ledger.series_written));
     cost.samples = exact(all(sample.ledger.written));
-    cost.index_bytes = exact(index);
-    cost.bytes = exact(chunks + index);
+    let sizes = |block: &MergedBlock| {
+        let chunks = all(block.segment_bytes.iter().sum());
+        // Symbols are written whole; what follows them grows with the series.
+        let below = block.index_bytes.saturating_sub(block.symbol_bytes);
+        let index = block.symbol_bytes + all(below);
+        (exact(chunks + index), exact(index))
+    };
+    for block in &sample.blocks {
+        let (bytes, index_bytes) = sizes(block);
+        if block.counts.is_none() {
+            (cost.bytes, cost.index_bytes) = (bytes, index_bytes);
+            continue;
+        }
+        let mut lower = cost.lower.iter_mut();
+        if let Some(lower) = lower.find(|l| l.resolution == block.resolution) {
+            (lower.bytes, lower.index_bytes) = (bytes, index_bytes);
+            lower.samples = exact(all(block.stats.num_samples));
+            lower.series = exact(all(block.stats.num_series));
+        }
+    }
 }

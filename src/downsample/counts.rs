@@ -1,5 +1,6 @@
 //! The books of downsampling.
 
+use std::fmt;
 use std::ops::AddAssign;
 
 /// What became of the samples of a series, or of all of a block.
@@ -44,5 +45,17 @@ impl AddAssign for Counts {
         self.nan += other.nan;
         self.disordered += other.disordered;
         self.unsupported += other.unsupported;
+    }
+}
+
+/// For messages: `10 samples = 8 counted + 1 stale + 1 NaN + 0 out of order + 0
+/// unsupported`.
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} samples = {} counted + {} stale + {} NaN + {} out of order + {} unsupported",
+            self.read, self.counted, self.stale, self.nan, self.disordered, self.unsupported
+        )
     }
 }

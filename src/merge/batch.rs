@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::ledger::Ledger;
 use super::pipeline::Dedup;
-use super::worker::OutChunk;
+use super::products::{LEVELS, Products};
+use super::worker::{OutChunk, OutData};
+use crate::downsample::Counts;
 use crate::tsdb::Error;
 use crate::tsdb::chunks::{ChunkMeta, ChunkRecord, segment_file_name};
 use crate::tsdb::encoding::CRC_LEN;
@@ -67,6 +69,17 @@ pub(super) struct SeriesEntry {
     pub inputs: Range<u32>,
 }
 
+/// Chunks of one product: 0 the merged ones, then the lower resolutions.
+#[derive(Debug, Default)]
+pub(super) struct LevelOut {
+    /// Of all series of the batch.
+    pub chunks: Vec<OutChunk>,
+    /// End of each series' chunks in `chunks`.
+    pub ends: Vec<u32>,
+    /// What became of the samples, for the lower resolutions.
+    pub counts: Counts,
+}
+
 /// The unit of work of one core, before and after.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -80,11 +93,11 @@ pub(super) struct Batch {
     pub bytes: usize,
     /// How samples of several sources become one series.
     pub dedup: Dedup,
+    /// What is made of them; `None` until the batch is filled.
+    pub products: Option<Products>,
 
-    /// Result: chunks of all series.
-    pub outputs: Vec<OutChunk>,
-    /// Result: end of each series' chunks in `outputs`.
-    pub output_ends: Vec<u32>,
+    /// Result: chunks of all series, by level.
+    pub levels: [LevelOut; LEVELS],
     /// Result: framed bytes of chunks that were encoded anew.
     pub framed: Vec<u8>,
     /// Result: the books of this batch.
@@ -105,11 +118,22 @@ impl Batch {
         self.inputs.clear();
         self.series.clear();
         self.bytes = 0;
-        self.outputs.clear();
-        self.output_ends.clear();
+        for level in &mut self.levels {
+            level.chunks.clear();
+            level.ends.clear();
+            level.counts = Counts::default();
+        }
         self.framed.clear();
         self.ledger = Ledger::default();
         self.samples_of.clear();
+    }
+
+    /// Framed bytes of a chunk of the result.
+    pub fn framed_bytes(&self, data: OutData) -> &[u8] {
+        match data {
+            OutData::Input(i) => self.inputs[i as usize].record.framed(),
+            OutData::Framed(start, end) => &self.framed[start..end],
+        }
     }
 
     /// Symbol numbers of one of its series.

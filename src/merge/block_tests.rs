@@ -117,7 +117,7 @@ fn blocks() -> impl Strategy<Value = Blocks> {
 fn check_result(block: &Block, merged: &super::Merged, read: &SeriesMap) {
     let content = Content::read(Box::new(MemBlob::new("result", block.index.clone()))).unwrap();
     assert_eq!(content.postings, content.expected_postings());
-    let stats = &merged.stats;
+    let stats = &merged.blocks[0].stats;
     let chunks: Vec<&Chunk> = read.values().flatten().collect();
     assert_eq!(stats.num_series, read.len() as u64);
     assert_eq!(stats.num_chunks, chunks.len() as u64);
@@ -289,7 +289,7 @@ fn without_samples_there_is_an_empty_index_and_no_segment() {
         let (result, merged) = Setup::new(&pool(1), &sources).merge(&sources).unwrap();
         assert_eq!(result.segments, [[0u8; 0]; 0]);
         assert!(result.read().is_empty());
-        assert_eq!(merged.stats.num_series, 0);
+        assert_eq!(merged.blocks[0].stats.num_series, 0);
         let two = sources.len() as u64 / 2;
         assert_eq!(
             (merged.ledger.deleted, merged.ledger.series_emptied),

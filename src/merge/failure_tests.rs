@@ -454,8 +454,8 @@ fn a_merge_refuses_to_wait_for_its_own_thread() {
 /// Work that forgets the last chunk of the batch, as a bug might.
 fn forgetful(batch: &mut Batch) -> Result<(), PieceError> {
     super::worker::work(batch)?;
-    batch.outputs.pop();
-    if let Some(end) = batch.output_ends.last_mut() {
+    batch.levels[0].chunks.pop();
+    if let Some(end) = batch.levels[0].ends.last_mut() {
         *end -= 1;
     }
     Ok(())

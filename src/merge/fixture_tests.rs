@@ -65,7 +65,7 @@ fn a_stream_merges_without_touching_a_chunk() {
     let sources: Vec<Block> = blocks.iter().map(|(b, _)| b.clone()).collect();
     let (result, merged) = Setup::new(&pool(2), &sources).merge(&sources).unwrap();
     assert_eq!(result.read(), expected);
-    let (stats, ledger) = (&merged.stats, &merged.ledger);
+    let (stats, ledger) = (&merged.blocks[0].stats, &merged.ledger);
     assert_eq!((ledger.chunks_encoded, ledger.deduplicated), (0, 0));
     assert_eq!(ledger.chunks_passed, sum(&blocks, "numChunks"));
     assert_eq!(stats.num_chunks, sum(&blocks, "numChunks"));

@@ -21,7 +21,7 @@ use crate::tsdb::meta::BlockStats;
 pub struct Ledger {
     /// In the chunks of the sources, by their headers.
     pub read: u64,
-    /// In the chunks of the result, counted as they were encoded or passed on.
+    /// In the merged chunks, counted as they were encoded or passed on.
     pub written: u64,
     /// Left out because another source had the same timestamp or chunk, or
     /// because `penalty` followed another replica at that time.
@@ -66,14 +66,16 @@ impl Ledger {
         self.equations().iter().all(|e| e.read == e.sum())
     }
 
-    /// What is wrong with the books of a result with these stats; `None` if
-    /// they balance and the result has what they say was written.
-    pub fn imbalance(&self, stats: &BlockStats) -> Option<String> {
+    /// What is wrong with the books of a result with these stats (`None` where
+    /// the merged chunks are only downsampled); `None` if they balance and the
+    /// result has what they say was written.
+    pub fn imbalance(&self, stats: Option<&BlockStats>) -> Option<String> {
         for equation in self.equations() {
             if equation.read != equation.sum() {
                 return Some(format!("{equation} does not add up"));
             }
         }
+        let stats = stats?;
         let chunks = self.chunks_passed + self.chunks_encoded;
         let pairs = [
             ("samples", self.written, stats.num_samples),
@@ -247,7 +249,7 @@ mod tests {
             num_series: 1,
             ..BlockStats::default()
         };
-        assert_eq!(ledger.imbalance(&stats), None);
+        assert_eq!(ledger.imbalance(Some(&stats)), None);
         assert_eq!(
             ledger.to_string(),
             "6 samples = 4 written + 2 deduplicated + 0 deleted, \
@@ -256,7 +258,7 @@ mod tests {
         );
         let wrong = Ledger { read: 7, ..ledger };
         assert_eq!(
-            wrong.imbalance(&stats).unwrap(),
+            wrong.imbalance(Some(&stats)).unwrap(),
             "7 samples = 4 written + 2 deduplicated + 0 deleted does not add up"
         );
         let more = BlockStats {
@@ -264,7 +266,7 @@ mod tests {
             ..stats
         };
         assert_eq!(
-            ledger.imbalance(&more).unwrap(),
+            ledger.imbalance(Some(&more)).unwrap(),
             "1 chunks were booked as written, but the result has 2"
         );
     }

@@ -48,7 +48,7 @@ fn scarce(spill: &Arc<MemorySpill>, bytes: u64) -> MergeMemory {
 fn a_result_does_not_depend_on_the_memory() {
     let blocks = blocks();
     let (plenty, of_plenty) = merge(MergeMemory::default(), &blocks).unwrap();
-    assert_eq!(of_plenty.stats.num_series, 60_000);
+    assert_eq!(of_plenty.blocks[0].stats.num_series, 60_000);
     for bytes in [0, 300_000, 1 << 40] {
         let spill = MemorySpill::new();
         let (block, merged) = merge(scarce(&spill, bytes), &blocks).unwrap();

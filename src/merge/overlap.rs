@@ -23,6 +23,7 @@ use super::ledger::Ledger;
 use super::mixed;
 use super::penalty::PenaltyScratch;
 use super::worker::{OutChunk, OutData};
+use crate::downsample::{Downsampler, Level};
 use crate::tsdb::chunkenc::{DecodeScratch, EncodedChunks, Encoding, Kind, SeriesEncoder};
 use crate::tsdb::chunks::frame_chunk;
 use crate::tsdb::{Corrupt, Damage, Result};
@@ -61,6 +62,9 @@ pub(super) struct Scratch {
     pub(super) encoder: SeriesEncoder,
     pub(super) chunks: EncodedChunks,
     pub(super) penalty: PenaltyScratch,
+    pub(super) downsampler: Downsampler,
+    pub(super) five: Level,
+    pub(super) hour: Level,
 }
 
 impl Scratch {
@@ -70,6 +74,7 @@ impl Scratch {
         self.floats.reset();
         self.encoder.clear();
         self.chunks.clear();
+        self.downsampler.reset();
     }
 }
 

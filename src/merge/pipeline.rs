@@ -20,8 +20,9 @@ use rayon::ThreadPool;
 
 use super::MergeError;
 use super::batch::{Batch, Limits};
-use super::ledger::Ledger;
+use super::merged::Merged;
 use super::overlap::PieceError;
+use super::products::Products;
 use super::series::{Place, SeriesMerge, SeriesSource, SourceError};
 use super::sink::{Output, Sink};
 use super::source::{Segments, Source};
@@ -30,7 +31,6 @@ use super::symbols;
 use super::worker::{self, Work};
 use crate::tsdb::Error;
 use crate::tsdb::index::Index;
-use crate::tsdb::meta::BlockStats;
 use crate::tsdb::spill::Room;
 
 /// How samples of several sources become one series.
@@ -61,6 +61,8 @@ pub struct MergeOptions {
     pub range: (i64, i64),
     /// How samples of several sources become one series.
     pub dedup: Dedup,
+    /// Which blocks are made.
+    pub products: Products,
     /// Only one in so many series is looked at, to measure what a merge would
     /// make; 1 for a merge.
     pub one_in: u32,
@@ -77,7 +79,7 @@ pub struct MergeMemory {
     pub batch_bytes: usize,
     /// For the merged symbol table and the map of each source into it.
     pub symbols: Room,
-    /// For the postings of the result until its index is finished.
+    /// For the postings of each result until its index is finished.
     pub postings: Room,
 }
 
@@ -92,29 +94,8 @@ impl Default for MergeMemory {
     }
 }
 
-/// What a merge made.
-#[derive(Debug, Clone, Default)]
-pub struct Merged {
-    /// For `meta.json`.
-    pub stats: BlockStats,
-    /// The books; they balance, or the merge would have failed.
-    pub ledger: Ledger,
-    /// Series of all sources, those included that were not looked at.
-    pub series_seen: u64,
-    /// Bytes of the index.
-    pub index_bytes: u64,
-    /// Bytes of its symbol table.
-    pub symbol_bytes: u64,
-    /// Bytes of each segment.
-    pub segment_bytes: Vec<u64>,
-    /// Largest series entry as Thanos measures it, bytes.
-    pub series_max_size: u64,
-    /// Largest chunk as Thanos measures it, bytes.
-    pub chunk_max_size: u64,
-}
-
 /// [`merge`], or what a test puts in its place.
-pub type MergeFn = fn(Vec<Source>, &MergeOptions, Output) -> Result<Merged, MergeError>;
+pub type MergeFn = fn(Vec<Source>, &MergeOptions, Vec<Output>) -> Result<Merged, MergeError>;
 
 /// What else a merge can be told; tests do.
 #[derive(Clone, Copy)]
@@ -134,9 +115,10 @@ impl Default for Tuning {
     }
 }
 
-/// Merges sources, in the order of their ranks, into an index and segments.
+/// Merges sources, in the order of their ranks, into an index and segments for
+/// each product, in the order of [`Products::resolutions`].
 ///
-/// The index is complete when this returns; without any sample there is an
+/// The indexes are complete when this returns; without any sample there is an
 /// empty index and no segment.
 ///
 /// # Errors
@@ -145,21 +127,24 @@ impl Default for Tuning {
 pub fn merge(
     sources: Vec<Source>,
     options: &MergeOptions,
-    output: Output,
+    outputs: Vec<Output>,
 ) -> Result<Merged, MergeError> {
-    merge_with(sources, options, output, Tuning::default())
+    merge_with(sources, options, outputs, Tuning::default())
 }
 
 /// The same with other tuning.
 pub(super) fn merge_with(
     sources: Vec<Source>,
     options: &MergeOptions,
-    output: Output,
+    outputs: Vec<Output>,
     tuning: Tuning,
 ) -> Result<Merged, MergeError> {
     if options.pool.current_thread_index().is_some() {
         // It would wait for work that waits for this thread.
         let what = "a merge was started on a thread of the pool it uses";
+        return Err(Error::Misuse(what.to_owned()).into());
+    }
+    if let Some(what) = options.products.mistake() {
         return Err(Error::Misuse(what.to_owned()).into());
     }
     let mut indexes = Vec::with_capacity(sources.len());
@@ -184,12 +169,7 @@ pub(super) fn merge_with(
     let mut tuning = tuning;
     tuning.limits.bytes = tuning.limits.bytes.min(memory.batch_bytes);
     let merged = symbols::merge(indexes, &memory.symbols)?;
-    let mut sink = Sink::new(
-        merged.table,
-        options.segment_bytes,
-        memory.postings.clone(),
-        output,
-    )?;
+    let mut sink = Sink::new(merged.table, options, outputs)?;
     let streams = merged
         .sources
         .into_iter()
@@ -211,7 +191,7 @@ pub(super) fn merge_with(
 fn finish(sink: Sink, series_seen: u64) -> Result<Merged, MergeError> {
     let mut merged = sink.finish()?;
     merged.series_seen = series_seen;
-    match merged.ledger.imbalance(&merged.stats) {
+    match merged.imbalance() {
         Some(what) => Err(Error::Misuse(format!("the books do not balance: {what}")).into()),
         None => Ok(merged),
     }
@@ -313,6 +293,7 @@ fn produce(
     loop {
         let mut batch = idle.take();
         batch.dedup = options.dedup;
+        batch.products = Some(options.products);
         series
             .fill(&mut batch, tuning.limits)
             .map_err(Failure::Source)?;

@@ -1,15 +1,16 @@
-//! The end of a merge: segments and index, written front to back.
+//! The end of a merge: segments and index of each block, written front to back.
 
+use super::MergeOptions;
 use super::batch::Batch;
 use super::ledger::Ledger;
-use super::pipeline::Merged;
-use super::worker::{OutChunk, OutData};
+use super::merged::{Merged, MergedBlock};
+use super::worker::OutChunk;
+use crate::downsample::Counts;
 use crate::tsdb::chunkenc::{Encoding, Kind};
 use crate::tsdb::chunks::{ChunkInput, ChunkMeta, ChunkWriter};
 use crate::tsdb::index::{IndexWriter, LabelPair, Series, SymbolBuffer, SymbolLookup};
 use crate::tsdb::meta::BlockStats;
 use crate::tsdb::source::BlobWriter;
-use crate::tsdb::spill::Room;
 use crate::tsdb::{Error, Result};
 
 /// Makes the blob of a segment, counted from 0.
@@ -50,83 +51,73 @@ impl BlobWriter for Nowhere {
 /// Takes finished batches in series order.
 pub(super) struct Sink {
     symbols: SymbolBuffer,
-    index: IndexWriter<Series>,
-    chunks: ChunkWriter,
-    stats: BlockStats,
+    levels: Vec<Level>,
     ledger: Ledger,
     /// Samples read from each source.
     pub samples_of: Vec<u64>,
+}
+
+/// One block that is being written.
+struct Level {
+    /// Its place in [`Batch::levels`].
+    number: usize,
+    /// Window of its samples in ms, 0 for raw.
+    resolution: i64,
+    index: IndexWriter<Series>,
+    chunks: ChunkWriter,
+    stats: BlockStats,
+    counts: Counts,
     /// Chunks of the series that is being written.
     metas: Vec<ChunkMeta>,
 }
 
 impl Sink {
-    /// Writes the symbols and is ready for series.
+    /// Writes the symbols and is ready for series. Every block gets all symbols,
+    /// as upstream keeps those of series without a chunk.
     pub fn new(
         mut symbols: SymbolBuffer,
-        segment_bytes: u32,
-        postings: Room,
-        output: Output,
+        options: &MergeOptions,
+        outputs: Vec<Output>,
     ) -> Result<Self> {
-        let mut index = IndexWriter::with_totals(output.index, symbols.totals())?;
-        for ordinal in 0..symbols.totals().count() {
-            index.add_symbol(symbols.symbol(ordinal)?)?;
+        let (blocks, ways) = (options.products.count(), outputs.len());
+        if blocks != ways {
+            let what = format!("{ways} outputs for {blocks} blocks");
+            return Err(Error::Misuse(what));
         }
+        let levels = options.products.levels().zip(outputs);
+        let levels = levels.map(|((number, resolution), output)| {
+            let mut index = IndexWriter::with_totals(output.index, symbols.totals())?;
+            for ordinal in 0..symbols.totals().count() {
+                index.add_symbol(symbols.symbol(ordinal)?)?;
+            }
+            Ok(Level {
+                number,
+                resolution,
+                index: index.into_series_with(options.memory.postings.clone())?,
+                chunks: ChunkWriter::new(options.segment_bytes, output.create_segment),
+                stats: BlockStats::default(),
+                counts: Counts::default(),
+                metas: Vec::new(),
+            })
+        });
         Ok(Self {
+            levels: levels.collect::<Result<_>>()?,
             symbols,
-            index: index.into_series_with(postings)?,
-            chunks: ChunkWriter::new(segment_bytes, output.create_segment),
-            stats: BlockStats::default(),
             ledger: Ledger::default(),
             samples_of: Vec::new(),
-            metas: Vec::new(),
         })
     }
 
     /// Writes the series of a batch. One without chunks is left out.
     pub fn write(&mut self, batch: &Batch) -> Result<()> {
-        let mut start = 0;
-        for (series, &end) in batch.series.iter().zip(&batch.output_ends) {
-            let outputs = &batch.outputs[start..end as usize];
-            start = end as usize;
-            if outputs.is_empty() {
-                self.ledger.series_emptied += 1;
-            } else {
-                self.write_series(batch, batch.labels_of(series), outputs)?;
-                self.ledger.series_written += 1;
-            }
+        for level in &mut self.levels {
+            level.write(batch)?;
         }
         self.ledger += batch.ledger;
         self.samples_of.resize(batch.samples_of.len(), 0);
         for (sum, samples) in self.samples_of.iter_mut().zip(&batch.samples_of) {
             *sum += samples;
         }
-        Ok(())
-    }
-
-    fn write_series(
-        &mut self,
-        batch: &Batch,
-        labels: &[LabelPair],
-        outputs: &[OutChunk],
-    ) -> Result<()> {
-        self.metas.clear();
-        self.chunks.start_series();
-        for chunk in outputs {
-            let framed = match chunk.data {
-                OutData::Input(i) => batch.inputs[i as usize].record.framed(),
-                OutData::Framed(start, end) => &batch.framed[start..end],
-            };
-            let reference = self.chunks.append(ChunkInput::Framed(framed))?;
-            self.metas.push(ChunkMeta {
-                min_time: chunk.min_time,
-                max_time: chunk.max_time,
-                reference: reference.into(),
-            });
-            count(&mut self.stats, chunk.encoding, u64::from(chunk.samples));
-        }
-        self.stats.num_series += 1;
-        self.index.add_series(labels, &self.metas)?;
         Ok(())
     }
 
@@ -143,17 +134,71 @@ impl Sink {
         format!("{{{}}}", pairs.join(", "))
     }
 
+    /// Ends the blocks, one after the other.
+    pub fn finish(mut self) -> Result<Merged> {
+        let mut blocks = Vec::with_capacity(self.levels.len());
+        for level in self.levels {
+            blocks.push(level.finish(&mut self.symbols)?);
+        }
+        Ok(Merged {
+            ledger: self.ledger,
+            series_seen: 0,
+            blocks,
+        })
+    }
+}
+
+impl Level {
+    fn write(&mut self, batch: &Batch) -> Result<()> {
+        let Some(level) = batch.levels.get(self.number) else {
+            return Ok(());
+        };
+        let mut start = 0;
+        for (series, &end) in batch.series.iter().zip(&level.ends) {
+            let chunks = &level.chunks[start..end as usize];
+            start = end as usize;
+            if !chunks.is_empty() {
+                self.write_series(batch, batch.labels_of(series), chunks)?;
+            }
+        }
+        self.counts += level.counts;
+        Ok(())
+    }
+
+    fn write_series(
+        &mut self,
+        batch: &Batch,
+        labels: &[LabelPair],
+        chunks: &[OutChunk],
+    ) -> Result<()> {
+        self.metas.clear();
+        self.chunks.start_series();
+        for chunk in chunks {
+            let framed = batch.framed_bytes(chunk.data);
+            let reference = self.chunks.append(ChunkInput::Framed(framed))?;
+            self.metas.push(ChunkMeta {
+                min_time: chunk.min_time,
+                max_time: chunk.max_time,
+                reference: reference.into(),
+            });
+            count(&mut self.stats, chunk.encoding, u64::from(chunk.samples));
+        }
+        self.stats.num_series += 1;
+        self.index.add_series(labels, &self.metas)?;
+        Ok(())
+    }
+
     /// Ends the last segment, which may wait for a disk or a network, and
     /// meanwhile the index, which takes a core.
-    pub fn finish(mut self) -> Result<Merged> {
-        let symbol_bytes = self.symbols.totals().bytes();
+    fn finish(self, symbols: &mut SymbolBuffer) -> Result<MergedBlock> {
+        let symbol_bytes = symbols.totals().bytes();
         let (chunks, index) = (self.chunks, self.index);
         let (segments, index) = std::thread::scope(|scope| {
             let segments = std::thread::Builder::new()
                 .name("merge-segment".to_owned())
                 .spawn_scoped(scope, || chunks.finish())
                 .map_err(|e| Error::Misuse(format!("cannot start a thread: {e}")))?;
-            let index = index.finish_with(&mut self.symbols);
+            let index = index.finish_with(symbols);
             let broken = |_| Err(Error::Misuse("the end of a segment panicked".to_owned()));
             Ok::<_, Error>((segments.join().unwrap_or_else(broken)?, index?))
         })?;
@@ -162,10 +207,10 @@ impl Sink {
             let what = format!("index has {has} series where {written} were written");
             return Err(Error::Misuse(what));
         }
-        Ok(Merged {
+        Ok(MergedBlock {
+            resolution: self.resolution,
             stats: self.stats,
-            ledger: self.ledger,
-            series_seen: 0,
+            counts: (self.number > 0).then_some(self.counts),
             index_bytes: index.size,
             symbol_bytes,
             segment_bytes: segments.iter().map(|s| s.size).collect(),

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::{Dedup, MergeError, MergeMemory, MergeOptions, Merged, Output, Source, pipeline};
+use super::{
+    Dedup, MergeError, MergeMemory, MergeOptions, Merged, Output, Products, Source, pipeline,
+};
 use crate::tsdb::chunkenc::{
     CounterReset, DecodeScratch, Decoded, EncodedChunks, Encoding, FloatHistogram, FloatSamples,
     SeriesEncoder, Span, decode_chunk, num_samples,
@@ -392,9 +394,9 @@ impl Setup {
             max_time: self.range.1,
             ..Block::default()
         };
-        assert_eq!(merged.index_bytes, block.index.len() as u64);
+        assert_eq!(merged.blocks[0].index_bytes, block.index.len() as u64);
         let sizes: Vec<u64> = block.segments.iter().map(|s| s.len() as u64).collect();
-        assert_eq!(merged.segment_bytes, sizes);
+        assert_eq!(merged.blocks[0].segment_bytes, sizes);
         assert!(merged.ledger.balances());
         Ok((block, merged))
     }
@@ -404,10 +406,11 @@ impl Setup {
             pool: Arc::clone(&self.pool),
             range: self.range,
             dedup: self.dedup,
+            products: Products::merged(0),
             one_in: 1,
             segment_bytes: self.segment_bytes,
             memory: self.memory.clone(),
         };
-        pipeline::merge_with(sources, &options, output, self.tuning)
+        pipeline::merge_with(sources, &options, vec![output], self.tuning)
     }
 }

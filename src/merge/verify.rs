@@ -14,6 +14,7 @@ use super::batch::Batch;
 use super::ledger::Ledger;
 use super::overlap::{Piece, PieceError, check_time, check_times};
 use super::pipeline::{Tuning, merge_with};
+use super::products::Products;
 use super::worker::{self, checked};
 use super::{Dedup, MergeError, MergeMemory, MergeOptions, Output, Source};
 use crate::tsdb::Result;
@@ -34,6 +35,7 @@ pub fn verify(
         pool: Arc::clone(pool),
         range: (i64::MIN, i64::MAX),
         dedup: Dedup::OneToOne,
+        products: Products::merged(0),
         one_in: 1,
         segment_bytes: DEFAULT_SEGMENT_SIZE,
         memory,
@@ -42,7 +44,7 @@ pub fn verify(
         work,
         ..Tuning::default()
     };
-    merge_with(vec![source], &options, Output::nowhere(), tuning).map(drop)
+    merge_with(vec![source], &options, vec![Output::nowhere()], tuning).map(drop)
 }
 
 #[derive(Default)]

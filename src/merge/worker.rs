@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use super::batch::{Batch, InputChunk, SeriesEntry};
 use super::cut;
 use super::ledger::Ledger;
+use super::lower;
 use super::overlap::{self, NewChunks, Piece, PieceError, Scratch, SeriesOut};
 use super::penalty;
 use super::pipeline::Dedup;
@@ -52,8 +53,9 @@ pub(super) fn work(batch: &mut Batch) -> Result<(), PieceError> {
 
 fn all_series(batch: &mut Batch, scratch: &mut Scratch) -> Result<(), PieceError> {
     let inputs = batch.inputs.as_slice();
+    let [merged, lower @ ..] = &mut batch.levels;
     let mut out = SeriesOut {
-        chunks: &mut batch.outputs,
+        chunks: &mut merged.chunks,
         framed: &mut batch.framed,
         ledger: &mut batch.ledger,
     };
@@ -61,6 +63,7 @@ fn all_series(batch: &mut Batch, scratch: &mut Scratch) -> Result<(), PieceError
     let mut pieces = Vec::new();
     let samples_of = &mut batch.samples_of;
     for series in &batch.series {
+        let start = out.chunks.len();
         let cut = gather(inputs, series, &mut pieces, out.ledger, samples_of)?;
         if cut.is_empty() {
             merge_series(batch.dedup, &mut pieces, scratch, &mut out)?;
@@ -70,7 +73,25 @@ fn all_series(batch: &mut Batch, scratch: &mut Scratch) -> Result<(), PieceError
             cut.extend(&mut with_cut);
             merge_series(batch.dedup, &mut with_cut, scratch, &mut out)?;
         }
-        batch.output_ends.push(out.chunks.len() as u32);
+        let emptied = out.chunks.len() == start;
+        out.ledger.series_emptied += u64::from(emptied);
+        out.ledger.series_written += u64::from(!emptied);
+        if let Some(products) = batch.products.filter(|p| p.downsamples() && !emptied) {
+            let chunks = lower::Chunks {
+                inputs,
+                chunks: &out.chunks[start..],
+                first_input: series.inputs.start,
+            };
+            lower::downsample(&chunks, products, scratch, out.framed, lower)?;
+            if !products.merged {
+                // Their bytes, if any, go with the batch.
+                out.chunks.truncate(start);
+            }
+        }
+        for level in &mut *lower {
+            level.ends.push(level.chunks.len() as u32);
+        }
+        merged.ends.push(out.chunks.len() as u32);
     }
     Ok(())
 }

@@ -19,12 +19,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::filter::LiveBlock;
+use super::lower::{self, LowerCost};
 use super::memory::{BASE_BYTES, JobMemory, JobSizes};
 use super::model::Place;
+use super::settings::Settings;
 use crate::block::INDEX;
 use crate::block::io::window_bytes;
 use crate::block::meta::Labels;
-use crate::merge::Dedup;
+use crate::merge::{Dedup, Products};
 
 /// What predictions are made for.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +45,8 @@ pub struct Machine {
     pub mix_ns: f64,
     /// CPU time of one sample that passes, ns.
     pub pass_ns: f64,
+    /// CPU time of one sample that is downsampled, ns.
+    pub downsample_ns: f64,
     /// Time for one series of a source, ns; not spread over threads.
     pub series_ns: f64,
     /// Time for opening a source and marking it, seconds; not spread.
@@ -60,6 +64,7 @@ impl Default for Machine {
             bucket_bytes_per_second: 400e6,
             mix_ns: 17.0,
             pass_ns: 3.0,
+            downsample_ns: 10.0,
             series_ns: 700.0,
             source_seconds: 0.001,
         }
@@ -82,15 +87,18 @@ pub struct Cost {
     pub series_in: u64,
     /// Chunks in the sources.
     pub chunks_in: u64,
-    /// Bytes of index and segments of the result.
+    /// Bytes of index and segments of the merged block; none where it is only
+    /// downsampled.
     pub bytes: Span,
-    /// Bytes of the result's index.
+    /// Bytes of the merged block's index.
     pub index_bytes: Span,
+    /// The blocks of lower resolution.
+    pub lower: Vec<LowerCost>,
     /// Bytes in scratch: the index, and tables for which memory is too small.
     pub scratch_bytes: Span,
-    /// Samples in the result.
+    /// Samples once merged.
     pub samples: Span,
-    /// Series in the result.
+    /// Series once merged.
     pub series: Span,
     /// How the job divides its memory.
     pub memory: JobMemory,
@@ -138,8 +146,15 @@ const MIXED_GROWTH: f64 = 2.2;
 /// loses the scrapes in which it changes replicas.
 const PENALTY_KEEPS: f64 = 0.8;
 
-/// Predicts a job over `sources`; `places` says which of them overlap.
-pub fn predict(sources: &[LiveBlock], places: &[Place], dedup: Dedup, machine: &Machine) -> Cost {
+/// Predicts a job over `sources` that makes `products`; `places` says which of
+/// them overlap.
+pub fn predict(
+    sources: &[LiveBlock],
+    places: &[Place],
+    products: Products,
+    settings: &Settings,
+) -> Cost {
+    let (dedup, machine) = (settings.dedup, &settings.machine);
     let mut cost = Cost::default();
     let mut chunk_bytes: Span = (0, 0);
     let mut mixed = 0;
@@ -166,22 +181,45 @@ pub fn predict(sources: &[LiveBlock], places: &[Place], dedup: Dedup, machine: &
     // A symbol table is padded, a mixed series has other chunks: the index of
     // the result may be a little smaller than that of its largest source.
     cost.index_bytes.0 = cost.index_bytes.0 * 9 / 10;
-    cost.bytes = (
-        chunk_bytes.0 + cost.index_bytes.0,
-        chunk_bytes.1 + cost.index_bytes.1,
-    );
+    cost.lower = lower::predict(&cost, sources, products);
+    if products.merged {
+        cost.bytes = (
+            chunk_bytes.0 + cost.index_bytes.0,
+            chunk_bytes.1 + cost.index_bytes.1,
+        );
+    } else {
+        cost.index_bytes = (0, 0);
+    }
+    let lower = cost.lower.iter();
+    let (lower_least, lower_most) = lower.fold((0, 0), |(least, most), l| {
+        (least + l.index_bytes.0, most + l.index_bytes.1)
+    });
     let sizes = JobSizes {
         bytes_in: cost.bytes_in,
         index_bytes_in: cost.index_bytes_in,
-        bytes_out: cost.bytes.1,
+        bytes_out: cost.bytes_out().1,
+        blocks_out: products.count() as u64,
     };
     cost.memory = JobMemory::of(machine, sizes);
     cost.memory_bytes = BASE_BYTES + cost.memory.total(&sizes);
     let spilled = cost.memory.spilled(&sizes);
-    cost.scratch_bytes = (cost.index_bytes.0, cost.index_bytes.1 + spilled);
-    cost.requests = requests(&cost, sources);
+    cost.scratch_bytes = (
+        cost.index_bytes.0 + lower_least,
+        cost.index_bytes.1 + lower_most + spilled,
+    );
+    cost.requests = requests(&cost, sources, products);
     cost.seconds = seconds(&cost, mixed, sources.len(), machine);
     cost
+}
+
+impl Cost {
+    /// Bytes of all blocks that are made.
+    pub fn bytes_out(&self) -> Span {
+        let lower = self.lower.iter();
+        lower.fold(self.bytes, |(least, most), l| {
+            (least + l.bytes.0, most + l.bytes.1)
+        })
+    }
 }
 
 /// Sources of a job that come in together.
@@ -272,7 +310,7 @@ pub(super) fn overlap(blocks: &[&LiveBlock]) -> bool {
     })
 }
 
-fn requests(cost: &Cost, sources: &[LiveBlock]) -> Requests {
+fn requests(cost: &Cost, sources: &[LiveBlock], products: Products) -> Requests {
     let count = sources.len() as u64;
     let parts = |bytes: u64| match bytes.div_ceil(cost.memory.part) {
         0 | 1 => 1,
@@ -280,8 +318,23 @@ fn requests(cost: &Cost, sources: &[LiveBlock]) -> Requests {
         parts => parts + 2,
     };
     let middle = |span: Span| u64::midpoint(span.0, span.1);
-    let index = middle(cost.index_bytes);
-    let segments = middle(cost.bytes).saturating_sub(index);
+    // Segments, index and meta.json of a block.
+    let block = |bytes: Span, index: Span| {
+        let index = middle(index);
+        let segments = middle(bytes).saturating_sub(index);
+        parts(segments) + parts(index) + 1
+    };
+    let mut made = cost.lower.len() as u64;
+    let mut put: u64 = cost
+        .lower
+        .iter()
+        .map(|l| block(l.bytes, l.index_bytes))
+        .sum();
+    if products.merged {
+        made += 1;
+        // Marks, too.
+        put += block(cost.bytes, cost.index_bytes) + count;
+    }
     let mut get = 0;
     for source in sources {
         for file in source.view.data_files() {
@@ -294,23 +347,31 @@ fn requests(cost: &Cost, sources: &[LiveBlock]) -> Requests {
     }
     Requests {
         // The last look at the sources and at the whole bucket, the check of
-        // the result.
-        list: count + 2,
+        // each result.
+        list: count + 1 + made,
         // Sizes of what was uploaded, and whether sources are marked already.
-        head: count + 2,
+        head: 2 * made + if products.merged { count } else { 0 },
         get,
-        // Segments, index, meta.json, marks.
-        put: parts(segments) + parts(index) + 1 + count,
+        put,
         delete: 0,
     }
 }
 
 fn seconds(cost: &Cost, mixed: u64, sources: usize, machine: &Machine) -> f64 {
     let passed = cost.samples_in.saturating_sub(mixed) as f64;
-    let cpu = (mixed as f64 * machine.mix_ns + passed * machine.pass_ns) * 1e-9;
+    let middle = |span: Span| u64::midpoint(span.0, span.1) as f64;
+    let downsampled = if cost.lower.is_empty() {
+        0.0
+    } else {
+        middle(cost.samples)
+    };
+    let cpu = mixed as f64 * machine.mix_ns
+        + passed * machine.pass_ns
+        + downsampled * machine.downsample_ns;
+    let cpu = cpu * 1e-9;
     let cpu = cpu / machine.threads.max(1) as f64;
     let order = cost.series_in as f64 * machine.series_ns * 1e-9;
-    let moved = (cost.bytes_in + u64::midpoint(cost.bytes.0, cost.bytes.1)) as f64;
+    let moved = cost.bytes_in as f64 + middle(cost.bytes_out());
     // The stages overlap: the slowest of them decides.
     let stages = [cpu, order, moved / machine.bucket_bytes_per_second];
     stages.into_iter().fold(0.0, f64::max) + sources as f64 * machine.source_seconds

@@ -357,7 +357,8 @@ fn the_first_steps_are_those_of_thanos() {
     assert!(planned > 1000);
 }
 
-fn ends_as_thanos(one_pass: bool) {
+fn ends_as_thanos(downsampling: false,
+one_pass: bool) {
     let (mut jobs, mut marks) = (0, 0);
     for case in cases() {
         let mut world = World::of(&case);

@@ -40,6 +40,8 @@ pub struct JobMemory {
     pub part: u64,
     /// Parts of one object on their way; one more is being filled.
     pub parts_in_flight: u64,
+    /// Objects that are being uploaded: a segment of each block.
+    pub uploads: u64,
     /// Chunks of one batch.
     pub batch: u64,
     /// Batches being filled, in work, waiting or being written.
@@ -55,8 +57,21 @@ pub struct JobSizes {
     pub bytes_in: u64,
     /// Indexes of the sources.
     pub index_bytes_in: u64,
-    /// Index and segments of the result, at most.
+    /// Index and segments of all results, at most.
     pub bytes_out: u64,
+    /// Blocks that are made at the same time.
+    pub blocks_out: u64,
+}
+
+impl JobSizes {
+    /// What symbols, maps and postings take if all stay in memory.
+    ///
+    /// Half of what the indexes take was measured; about half of that are
+    /// postings, which every block has.
+    fn tables(&self) -> u64 {
+        let one = self.index_bytes_in / 4;
+        one + one.saturating_mul(self.blocks_out.max(1))
+    }
 }
 
 impl JobMemory {
@@ -64,27 +79,31 @@ impl JobMemory {
     pub fn of(machine: &Machine, sizes: JobSizes) -> Self {
         let budget = machine.memory_bytes.max(LEAST_BYTES) - BASE_BYTES;
         let read_ahead = (budget / 4).min(MOST_READ_AHEAD).min(2 * sizes.bytes_in);
-        let part = machine.part_bytes.min((budget / 8).max(LEAST_PART));
-        let parts_in_flight = (budget / 4 / part.max(1)).saturating_sub(1).clamp(1, 4);
+        let uploads = sizes.blocks_out.max(1);
+        let part = machine
+            .part_bytes
+            .min((budget / 8 / uploads).max(LEAST_PART));
+        let parts = budget / 4 / part.max(1) / uploads;
+        let parts_in_flight = parts.saturating_sub(1).clamp(1, 4);
         let batches = 2 * machine.threads as u64 + 2;
         let batch = (budget / 8 / (BATCH_GROWTH * batches)).clamp(16 << 10, BATCH);
         let mut shares = Self {
             read_ahead,
             part,
             parts_in_flight,
+            uploads,
             batch,
             batches,
             tables: 0,
         };
-        // Half of what the indexes take is what tables were measured to need.
         let rest = budget.saturating_sub(shares.total(&sizes));
-        shares.tables = (sizes.index_bytes_in / 2).clamp(1 << 20, rest.max(1 << 20));
+        shares.tables = sizes.tables().clamp(1 << 20, rest.max(1 << 20));
         shares
     }
 
     /// All of it together.
     pub fn total(&self, sizes: &JobSizes) -> u64 {
-        let upload = (self.parts_in_flight + 1) * self.part;
+        let upload = self.uploads * (self.parts_in_flight + 1) * self.part;
         let batches = self.batches * BATCH_GROWTH * self.batch;
         self.read_ahead
             + upload.min(sizes.bytes_out)
@@ -94,7 +113,7 @@ impl JobMemory {
 
     /// Bytes that tables put into scratch because their share is full, at most.
     pub fn spilled(&self, sizes: &JobSizes) -> u64 {
-        (sizes.index_bytes_in / 2).saturating_sub(self.tables)
+        sizes.tables().saturating_sub(self.tables)
     }
 }
 
@@ -121,6 +140,7 @@ mod tests {
                         bytes_in: index_bytes_in * 20,
                         index_bytes_in,
                         bytes_out: index_bytes_in * 20,
+                        blocks_out: 1,
                     };
                     let shares = JobMemory::of(&machine(budget, threads), sizes);
                     let total = shares.total(&sizes);
@@ -140,6 +160,7 @@ mod tests {
             bytes_in: 100_000,
             index_bytes_in: 10_000,
             bytes_out: 100_000,
+            blocks_out: 1,
         };
         let shares = JobMemory::of(&machine(GIB, 2), sizes);
         assert!(shares.total(&sizes) < 2 << 20);
@@ -152,6 +173,7 @@ mod tests {
             bytes_in: 40 * GIB,
             index_bytes_in: 4 * GIB,
             bytes_out: 40 * GIB,
+            blocks_out: 1,
         };
         let shares = JobMemory::of(&machine(GIB, 2), sizes);
         assert_eq!(shares.tables + shares.spilled(&sizes), 2 * GIB);

@@ -13,8 +13,9 @@
 //!
 //! ```text
 //!  BucketView --filter--> live blocks --group--> streams --leveled--> jobs
-//!                  |                                |
-//!                  +--> garbage (duplicates)        +--> held (with a reason)
+//!                  |                                |                   |
+//!                  +--> garbage (duplicates)        +--> held           +--> downsample: lower
+//!                                                        (with a reason)     resolutions beside them
 //! ```
 //!
 //! Invariants:
@@ -26,11 +27,13 @@
 //! - PL-5: the plan is a function of (view, settings, now): same in, same out.
 
 pub mod cost;
+pub mod downsample;
 pub mod filter;
 pub mod forecast;
 pub mod group;
 mod held;
 pub mod leveled;
+mod lower;
 pub mod memory;
 mod model;
 pub mod relabel;
@@ -38,11 +41,12 @@ mod settings;
 mod simulate;
 pub mod view;
 
-pub use crate::merge::Dedup;
+pub use crate::merge::{Dedup, Products};
 pub use held::cure_of_quarantine;
+pub use lower::LowerCost;
 pub use model::{
     Cleanup, CleanupReason, Cut, CutReason, Deletion, Garbage, Held, HeldReason, Job, JobKind,
-    NoCompact, NoCompactReason, Place, Plan, Reason, Stream, Tile, length,
+    NoCompact, NoCompactReason, Place, Plan, Reason, Stream, Tile, length, resolution_name,
 };
 pub use settings::{PARTIAL_AGE_MS, RANGES_MS, Settings};
 
@@ -71,9 +75,10 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
             .collect(),
         ..Plan::default()
     };
-    for group in group::groups(blocks) {
+    let groups = group::groups(blocks);
+    for group in &groups {
         let first = plan.jobs.len();
-        let outcome = simulate::run(&group, settings);
+        let outcome = simulate::run(group, settings);
         let renumber = |tiles: Vec<Tile>| -> Vec<Tile> {
             let moved = |tile: Tile| Tile {
                 job: tile.job.map(|job| first + job),
@@ -89,9 +94,10 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
             key: group.key,
             before: renumber(outcome.before),
             after: renumber(outcome.after),
-            labels: group.labels,
+            labels: group.labels.clone(),
         });
     }
+    downsample::add(&mut plan, &groups, settings);
     plan
 }
 

@@ -10,6 +10,7 @@ use super::cost::Cost;
 use super::filter::{LiveBlock, State};
 use super::group::GroupKey;
 use crate::block::meta::Labels;
+use crate::merge::Products;
 
 /// What a run will do, in the order in which it does it, and what it will not.
 #[derive(Debug, Clone, Default)]
@@ -50,8 +51,10 @@ impl Plan {
     pub fn refresh_tiles(&mut self) {
         for tile in self.streams.iter_mut().flat_map(|s| &mut s.after) {
             if let Some(job) = tile.job.and_then(|job| self.jobs.get(job)) {
-                tile.bytes = job.cost.bytes;
-                tile.samples = job.cost.samples;
+                let lower = job.cost.lower.iter();
+                let of = lower.clone().find(|l| l.resolution == tile.resolution);
+                tile.bytes = of.map_or(job.cost.bytes, |l| l.bytes);
+                tile.samples = of.map_or(job.cost.samples, |l| l.samples);
             }
         }
     }
@@ -62,15 +65,17 @@ impl Plan {
     }
 }
 
-/// One compaction: these blocks into one.
+/// These blocks into one, or into one of each wanted resolution.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// The stream.
     pub group: GroupKey,
     /// External labels of the result.
     pub labels: Labels,
-    /// Window of the samples in ms, 0 for raw.
+    /// Window of the sources' samples in ms, 0 for raw.
     pub resolution: i64,
+    /// What is made: the merged block, lower resolutions of it, or both.
+    pub products: Products,
     /// What is merged, by min time, then ULID.
     pub sources: Vec<LiveBlock>,
     /// Where each source comes in, in the order of `sources`.
@@ -117,6 +122,11 @@ impl Job {
         self.sources.iter().map(|b| b.view.data_bytes()).sum()
     }
 
+    /// Whether it only makes lower resolutions: its sources stay.
+    pub fn only_downsamples(&self) -> bool {
+        !self.products.merged
+    }
+
     /// Names of the sources.
     pub fn source_ids(&self) -> Vec<Ulid> {
         self.sources.iter().map(LiveBlock::id).collect()
@@ -130,6 +140,8 @@ pub enum JobKind {
     Horizontal,
     /// At least two overlap.
     Vertical,
+    /// They stay as they are; a block of lower resolution is made from them.
+    Downsampling,
 }
 
 impl fmt::Display for JobKind {
@@ -137,6 +149,7 @@ impl fmt::Display for JobKind {
         f.write_str(match self {
             Self::Horizontal => "horizontal",
             Self::Vertical => "vertical",
+            Self::Downsampling => "downsampling",
         })
     }
 }
@@ -150,6 +163,11 @@ pub enum Reason {
     Range(i64),
     /// One large block with more than 5 % of its series touched by deletions.
     Tombstones,
+    /// It is long enough for a lower resolution, which has not all its sources.
+    Downsample,
+    /// Downsampled blocks overlap: they are made anew from what they were made
+    /// from.
+    Rebuild,
 }
 
 impl fmt::Display for Reason {
@@ -158,7 +176,18 @@ impl fmt::Display for Reason {
             Self::Overlap => f.write_str("overlap"),
             Self::Range(ms) => write!(f, "range {}", length(*ms)),
             Self::Tombstones => f.write_str("tombstones"),
+            Self::Downsample => f.write_str("downsample"),
+            Self::Rebuild => f.write_str("rebuild"),
         }
+    }
+}
+
+/// A resolution for people: `raw`, `5m`, `1h`.
+pub fn resolution_name(ms: i64) -> String {
+    if ms == 0 {
+        "raw".to_owned()
+    } else {
+        length(ms)
     }
 }
 
@@ -385,6 +414,8 @@ pub struct Tile {
     /// The job that makes it, or takes it as a source: an index into
     /// [`Plan::jobs`].
     pub job: Option<usize>,
+    /// Window of its samples in ms, 0 for raw.
+    pub resolution: i64,
     /// Range, ms, end exclusive.
     pub range: (i64, i64),
     /// `compaction.level`.

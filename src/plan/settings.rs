@@ -36,6 +36,8 @@ pub struct Settings {
     /// Largest index a compaction may make, bytes. Blocks are kept out of
     /// compactions from [`Settings::INDEX_SHARE`] of it on.
     pub max_index_bytes: u64,
+    /// Blocks that are long enough get a block of lower resolution beside them.
+    pub downsampling: bool,
     /// Straight from the sources into the final block, or step by step.
     pub one_pass: bool,
     /// Predicted seconds at which a chain of compactions is cut.
@@ -80,6 +82,7 @@ impl Default for Settings {
             time_range_ms: (i64::MIN, i64::MAX),
             selector: Selector::default(),
             max_index_bytes: 64 << 30,
+            downsampling: true,
             one_pass: true,
             max_job_seconds: 3600.0,
             keep_corrupted: false,

@@ -26,6 +26,7 @@ use super::model::{
     Cut, CutReason, Held, Job, JobKind, NoCompact, NoCompactReason, Place, Reason, Tile,
 };
 use super::settings::Settings;
+use crate::merge::Products;
 
 /// What becomes of one stream.
 #[derive(Debug, Default)]
@@ -255,7 +256,12 @@ impl Simulation<'_> {
         let leaves = self.leaves(picked);
         let (sources, places) = self.sources_of(&leaves);
         let settings = self.settings;
-        cost::predict(&sources, &places, settings.dedup, &settings.machine)
+        cost::predict(
+            &sources,
+            &places,
+            Products::merged(self.group.resolution),
+            settings,
+        )
     }
 
     /// Replaces the picked blocks by the one made of them, and drops what it
@@ -351,7 +357,13 @@ impl Simulation<'_> {
             group: self.group.key,
             labels: self.group.labels.clone(),
             resolution: self.group.resolution,
-            cost: cost::predict(&sources, &places, settings.dedup, &settings.machine),
+            products: Products::merged(self.group.resolution),
+            cost: cost::predict(
+                &sources,
+                &places,
+                Products::merged(self.group.resolution),
+                settings,
+            ),
             sources,
             places,
             steps: made.steps,
@@ -379,6 +391,7 @@ impl Simulation<'_> {
             self.out.after.push(Tile {
                 block: None,
                 job: Some(number),
+                resolution: self.group.resolution,
                 range: (node.span.min_time, node.span.max_time),
                 level: node.level,
                 bytes: job.cost.bytes,
@@ -411,6 +424,7 @@ impl Tile {
         Self {
             block: Some(block.id()),
             job: None,
+            resolution: block.resolution(),
             range: (block.min_time(), block.max_time()),
             level: block.view.meta.tsdb.compaction.level,
             bytes: (bytes, bytes),

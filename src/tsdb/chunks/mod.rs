@@ -39,7 +39,9 @@ mod writer;
 mod tests;
 
 pub use reader::{ChunkRecord, SegmentReader};
-pub use writer::{ChunkInput, ChunkWriter, DEFAULT_SEGMENT_SIZE, WrittenSegment, frame_chunk};
+pub use writer::{
+    ChunkInput, ChunkWriter, DEFAULT_SEGMENT_SIZE, WrittenSegment, frame_chunk, framed_data,
+};
 
 /// First four bytes of a segment.
 pub const MAGIC: u32 = 0x85BD_40DD;

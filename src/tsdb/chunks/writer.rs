@@ -245,3 +245,10 @@ pub fn frame_chunk(encoding: u8, data: &[u8], buf: &mut Vec<u8>) {
     let crc = crc32c(buf.get(covered..).unwrap_or_default());
     buf.put_be32(crc);
 }
+
+/// The data of a chunk that [`frame_chunk`] framed; empty for anything else.
+pub fn framed_data(framed: &[u8]) -> &[u8] {
+    let head = framed.iter().take_while(|byte| **byte >= 0x80).count() + 2;
+    let end = framed.len().saturating_sub(CRC_LEN);
+    framed.get(head..end).unwrap_or_default()
+}
