@@ -24,6 +24,7 @@ func commands() []command {
 		{"chunkseries", "write golden vectors: vertical merge of one series", goldenMerge},
 		{"plans", "write golden vectors: what Thanos plans for a bucket", plans},
 		{"penalty", "write golden vectors: deduplication by penalty", goldenPenalty},
+		{"downsample", "write golden vectors: downsampling of one series", goldenDownsample},
 		{"dump", "print a block as canonical text", dump},
 		{"compare", "compare the samples of two sets of blocks", compare},
 		{"penalty-blocks", "compare compacted blocks with a deduplicated query", penaltyBlocks},
