@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/go-kit/log"
 	"github.com/oklog/ulid/v2"
@@ -106,34 +107,7 @@ func (i statedIndex) Series(ref storage.SeriesRef, builder *labels.ScratchBuilde
 // writeBlock writes a block of one series with just these chunks. Where they
 // are not in order its index has made-up times, for statedBlock to put right.
 func writeBlock(dir string, list []chunks.Meta, resolution int64) (*metadata.Meta, error) {
-	data, err := chunks.NewWriter(filepath.Join(dir, "chunks"))
-	if err != nil {
-		return nil, err
-	}
-	own := append([]chunks.Meta(nil), list...) // the writer fills in where each one lies
-	if err := errors.Join(data.WriteChunks(own...), data.Close()); err != nil {
-		return nil, err
-	}
-	for i := range own {
-		if i > 0 && own[i].MinTime <= own[i-1].MaxTime {
-			for n := range own {
-				own[n].MinTime, own[n].MaxTime = int64(2*n), int64(2*n+1)
-			}
-			break
-		}
-	}
-	w, err := index.NewWriter(context.Background(), filepath.Join(dir, "index"))
-	if err != nil {
-		return nil, err
-	}
-	for _, symbol := range []string{"__name__", "series"} {
-		if err := w.AddSymbol(symbol); err != nil {
-			return nil, errors.Join(err, w.Close())
-		}
-	}
-	if err := errors.Join(w.AddSeries(0, labels.FromStrings("__name__", "series"), own...), w.Close()); err != nil {
-		return nil, err
-	}
+	own := slices.Clone(list)
 	meta := &metadata.Meta{
 		BlockMeta: tsdb.BlockMeta{ULID: ulid.ULID{1}, MinTime: math.MaxInt64, MaxTime: math.MinInt64, Version: metadata.TSDBVersion1},
 		Thanos: metadata.Thanos{
@@ -141,10 +115,58 @@ func writeBlock(dir string, list []chunks.Meta, resolution int64) (*metadata.Met
 			Downsample: metadata.ThanosDownsample{Resolution: resolution},
 		},
 	}
-	for _, m := range list {
+	for i, m := range list {
 		meta.MinTime, meta.MaxTime = min(meta.MinTime, m.MinTime), max(meta.MaxTime, m.MaxTime)
+		if i > 0 && m.MinTime <= list[i-1].MaxTime {
+			for n := range own {
+				own[n].MinTime, own[n].MaxTime = int64(2*n), int64(2*n+1)
+			}
+		}
+	}
+	if err := writeSeries(dir, []chunkedSeries{{labels.FromStrings("__name__", "series"), own}}); err != nil {
+		return nil, err
 	}
 	return meta, meta.WriteToDir(log.NewNopLogger(), dir)
+}
+
+// chunkedSeries is a series of a block with its chunks as they shall lie there.
+type chunkedSeries struct {
+	labels labels.Labels
+	chunks []chunks.Meta
+}
+
+// writeSeries writes segments and index of a block; series are in label order.
+func writeSeries(dir string, all []chunkedSeries) error {
+	data, err := chunks.NewWriter(filepath.Join(dir, "chunks"))
+	if err != nil {
+		return err
+	}
+	symbols := map[string]bool{}
+	for i := range all {
+		all[i].chunks = slices.Clone(all[i].chunks) // the writer fills in where each one lies
+		if err := data.WriteChunks(all[i].chunks...); err != nil {
+			return errors.Join(err, data.Close())
+		}
+		all[i].labels.Range(func(l labels.Label) { symbols[l.Name], symbols[l.Value] = true, true })
+	}
+	if err := data.Close(); err != nil {
+		return err
+	}
+	w, err := index.NewWriter(context.Background(), filepath.Join(dir, "index"))
+	if err != nil {
+		return err
+	}
+	for _, symbol := range sorted(symbols) {
+		if err := w.AddSymbol(symbol); err != nil {
+			return errors.Join(err, w.Close())
+		}
+	}
+	for i, s := range all {
+		if err := w.AddSeries(storage.SeriesRef(i), s.labels, s.chunks...); err != nil {
+			return errors.Join(err, w.Close())
+		}
+	}
+	return w.Close()
 }
 
 // readBlock reads the chunks of a block of at most one series.
