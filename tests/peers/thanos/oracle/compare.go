@@ -23,7 +23,14 @@ unless --deleted is given. Where several blocks of a side hold one timestamp, al
 their values must agree; with --left-union or --right-union any of them may match.
 Histograms are compared by schema, zero bucket, count, sum, custom bounds and the
 buckets that are not empty; with --hints also by counter reset hint, with --layout
-by spans as stored. In downsampled blocks each aggregate is a series of its own.
+by spans as stored. In downsampled blocks each aggregate is a series of its own; of
+a counter's samples of one time the second and third are series of their own too.
+
+With --blocks, blocks are compared instead of samples: each block has to have one
+partner with the same external labels, resolution, range and sources. Compared are the
+counts in meta.json, the size of the index, series, chunks with their times, columns
+and every sample in the order it is stored. Bytes of chunks may differ; the last line
+says how many do not. --left-union and --right-union mean nothing then.
 
 The last line counts what was compared; before it stand at most --max differences.
 Exit 0: equal, 1: different, 2: a block could not be read.`
@@ -38,7 +45,8 @@ type compareOptions struct {
 	left, right, drop     stringList
 	leftUnion, rightUnion bool
 	hints, layout         bool
-	deleted               bool
+	deleted, downsampled  bool
+	blocks, anyIndexSize  bool
 	most                  int
 }
 
@@ -53,6 +61,9 @@ func compare(args []string) error {
 	fs.BoolVar(&o.hints, "hints", false, "compare counter reset hints too")
 	fs.BoolVar(&o.layout, "layout", false, "compare the bucket layout as stored")
 	fs.BoolVar(&o.deleted, "deleted", false, "read blocks with a deletion mark as well")
+	fs.BoolVar(&o.downsampled, "downsampled", false, "leave out raw blocks")
+	fs.BoolVar(&o.blocks, "blocks", false, "compare blocks one to one, chunk by chunk")
+	fs.BoolVar(&o.anyIndexSize, "any-index-size", false, "with --blocks: indexes may differ in size")
 	fs.IntVar(&o.most, "max", 10, "differences to print")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -68,6 +79,9 @@ func compare(args []string) error {
 	}
 	defer closeSide(right)
 
+	if o.blocks {
+		return compareBlocks(left, right, o)
+	}
 	report := &report{most: o.most}
 	for _, key := range unionKeys(left, right) {
 		if err := compareGroup(key, left[key], right[key], o, report); err != nil {
@@ -98,6 +112,7 @@ type openedBlock struct {
 	*tsdb.Block
 	id     ulid.ULID
 	labels map[string]string // external, as in its meta
+	place  string            // see placeOf
 }
 
 type side map[string][]openedBlock
@@ -118,12 +133,15 @@ func openSide(dirs []string, o compareOptions) (side, error) {
 			if err != nil {
 				return nil, err
 			}
+			if o.downsampled && meta.Thanos.Downsample.Resolution == 0 {
+				continue
+			}
 			b, err := tsdb.OpenBlock(slog.New(slog.DiscardHandler), folder, downsample.NewPool(), nil)
 			if err != nil {
 				return nil, fmt.Errorf("open %s: %w", folder, err)
 			}
 			key := groupKey(meta, o.drop)
-			out[key] = append(out[key], openedBlock{b, meta.ULID, meta.Thanos.Labels})
+			out[key] = append(out[key], openedBlock{b, meta.ULID, meta.Thanos.Labels, placeOf(meta, o.drop)})
 		}
 	}
 	return out, nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -12,8 +13,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/index"
-	"github.com/thanos-io/thanos/pkg/compact/downsample"
 
+	"lithify.test/peers/kit/block"
 	"lithify.test/peers/kit/canon"
 )
 
@@ -72,27 +73,39 @@ func (c *cursor) collect(into map[string][]point, o compareOptions) error {
 		if err != nil {
 			return err
 		}
-		aggregate, ok := chunk.(*downsample.AggrChunk)
-		if !ok {
+		parts, err := columns(chunk)
+		if err != nil {
+			return err
+		}
+		if parts == nil {
 			if err := gather(into, "", chunk, o); err != nil {
 				return err
 			}
-			continue
 		}
-		for kind := downsample.AggrCount; kind <= downsample.AggrCounter; kind++ {
-			part, err := aggregate.Get(kind)
-			if errors.Is(err, downsample.ErrAggrNotExist) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if err := gather(into, kind.String(), part, o); err != nil {
+		for _, part := range parts {
+			if err := gatherColumn(into, part, o); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// gatherColumn appends a column's points. A counter has its last time twice, or
+// thrice: the second sample of a time goes under "counter#2", and so on.
+func gatherColumn(into map[string][]point, column block.Column, o compareOptions) error {
+	nth, last := 0, int64(math.MinInt64)
+	return canon.Each(column.Chunk.Iterator(nil), func(s canon.Sample) error {
+		if nth++; s.Time != last {
+			nth, last = 1, s.Time
+		}
+		name := column.Name
+		if nth > 1 {
+			name = fmt.Sprintf("%s#%d", name, nth)
+		}
+		into[name] = append(into[name], reduce(s, o))
+		return nil
+	})
 }
 
 func gather(into map[string][]point, name string, chunk chunkenc.Chunk, o compareOptions) error {

@@ -24,6 +24,9 @@ func commands() []command {
 		{"chunkseries", "write golden vectors: vertical merge of one series", goldenMerge},
 		{"plans", "write golden vectors: what Thanos plans for a bucket", plans},
 		{"penalty", "write golden vectors: deduplication by penalty", goldenPenalty},
+		{"downsample", "write golden vectors: downsampling of one series", goldenDownsample},
+		{"downsample-blocks", "downsample a bucket with Thanos' own code", downsampleBlocks},
+		{"aggregates", "write a bucket that downsampling stumbles over", aggregates},
 		{"dump", "print a block as canonical text", dump},
 		{"compare", "compare the samples of two sets of blocks", compare},
 		{"penalty-blocks", "compare compacted blocks with a deduplicated query", penaltyBlocks},
@@ -63,7 +66,7 @@ func main() {
 func usage() {
 	fmt.Fprintln(os.Stderr, "usage: oracle <subcommand> [flags]; every subcommand has --help")
 	for _, c := range commands() {
-		fmt.Fprintf(os.Stderr, "  %-14s %s\n", c.name, c.summary)
+		fmt.Fprintf(os.Stderr, "  %-17s %s\n", c.name, c.summary)
 	}
 }
 
