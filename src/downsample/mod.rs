@@ -52,3 +52,5 @@ pub const ONE_HOUR_MS: i64 = 60 * 60 * 1000;
 
 #[cfg(test)]
 mod float_tests;
+#[cfg(test)]
+mod golden_tests;

@@ -62,6 +62,7 @@ impl World {
         let time = |key: &str, default| case[key].as_i64().map_or(default, |m| m * MINUTE);
         let settings = Settings {
             replica_labels,
+            downsampling: false,
             vertical: case["vertical"].as_bool().unwrap(),
             ranges_ms: RANGES_MS[..=case["max_level"].as_u64().unwrap() as usize].to_vec(),
             time_range_ms: (time("min_time", i64::MIN), time("max_time", i64::MAX)),
@@ -357,8 +358,7 @@ fn the_first_steps_are_those_of_thanos() {
     assert!(planned > 1000);
 }
 
-fn ends_as_thanos(downsampling: false,
-one_pass: bool) {
+fn ends_as_thanos(one_pass: bool) {
     let (mut jobs, mut marks) = (0, 0);
     for case in cases() {
         let mut world = World::of(&case);

@@ -17,11 +17,13 @@ pub const START: i64 = 1_209_600_000 * 1400;
 /// Long after all blocks that begin around [`START`], ms since the epoch.
 pub const NOW: i64 = START + 2000 * HOUR;
 
-/// Overlaps are merged, replicas told apart by the label `replica`.
+/// Overlaps are merged, replicas told apart by the label `replica`; nothing is
+/// downsampled.
 pub fn replica_settings() -> Settings {
     Settings {
         replica_labels: vec!["replica".into()],
         vertical: true,
+        downsampling: false,
         ..Settings::default()
     }
 }
@@ -29,11 +31,13 @@ pub fn replica_settings() -> Settings {
 /// Replica labels of the quick-start bucket.
 pub const REPLICA_LABELS: [&str; 2] = ["prometheus_replica", "receive_replica"];
 
-/// Overlaps are merged, replicas told apart by the labels of the quick start.
+/// Overlaps are merged, replicas told apart by the labels of the quick start;
+/// nothing is downsampled.
 pub fn settings() -> Settings {
     Settings {
         replica_labels: REPLICA_LABELS.map(str::to_owned).to_vec(),
         vertical: true,
+        downsampling: false,
         ..Settings::default()
     }
 }

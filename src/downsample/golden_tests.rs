@@ -1,0 +1,166 @@
+//! Against what Thanos makes of the same chunks,
+//! `fixtures/goldens/downsample.jsonl`. Where the results differ on purpose, the
+//! case stands in [`DIFFERENT`] with the reason; docs/downsampling.md shows both.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{ChunkView, Downsampler, FIVE_MINUTES_MS, Level, ONE_HOUR_MS};
+use crate::tsdb::chunkenc::{EncodedChunks, Encoding, SeriesEncoder};
+
+/// Cases whose results differ from Thanos' on purpose: first that of 5m, then
+/// that of 1h; with the reason.
+const DIFFERENT: &[(&str, bool, bool, &str)] = &[];
+
+struct Chunk {
+    min_time: i64,
+    max_time: i64,
+    encoding: Encoding,
+    data: Vec<u8>,
+}
+
+fn cases() -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/goldens/downsample.jsonl");
+    let text = std::fs::read_to_string(path).unwrap();
+    let cases = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    cases.collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes().chunks(2);
+    let byte = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap();
+    bytes.map(byte).collect()
+}
+
+fn chunks(list: &Value) -> Vec<Chunk> {
+    let one = |c: &Value| Chunk {
+        min_time: c["min"].as_i64().unwrap(),
+        max_time: c["max"].as_i64().unwrap(),
+        encoding: Encoding::from_byte(c["enc"].as_u64().unwrap_or(0xff) as u8).unwrap(),
+        data: unhex(c["hex"].as_str().unwrap()),
+    };
+    list.as_array().into_iter().flatten().map(one).collect()
+}
+
+fn views(chunks: &[Chunk]) -> Vec<ChunkView<'_>> {
+    let view = |c: &'_ Chunk| -> (i64, i64, Encoding) { (c.min_time, c.max_time, c.encoding) };
+    chunks
+        .iter()
+        .map(|c| {
+            let (min_time, max_time, encoding) = view(c);
+            ChunkView {
+                min_time,
+                max_time,
+                encoding,
+                data: &c.data,
+            }
+        })
+        .collect()
+}
+
+/// Samples that no block can hold, as the chunks of a series.
+fn samples(list: &Value) -> Option<Vec<Chunk>> {
+    let list = list.as_array()?;
+    let (mut encoder, mut made) = (SeriesEncoder::new(), EncodedChunks::default());
+    for sample in list {
+        let (t, bits) = (sample[0].as_i64().unwrap(), sample[1].as_str().unwrap());
+        let bits = u64::from_str_radix(bits, 16).unwrap();
+        encoder
+            .push_float(t, f64::from_bits(bits), &mut made)
+            .unwrap();
+    }
+    encoder.finish(&mut made).unwrap();
+    let chunk = |(meta, data): (&crate::tsdb::chunkenc::EncodedChunk, &[u8])| Chunk {
+        min_time: meta.min_time,
+        max_time: meta.max_time,
+        encoding: meta.encoding,
+        data: data.to_vec(),
+    };
+    Some(made.iter().map(chunk).collect())
+}
+
+/// What a level differs in, if it does.
+fn difference(level: &Level, expected: &[Chunk]) -> Option<String> {
+    let made = &level.chunks;
+    if made.metas.len() != expected.len() {
+        return Some(format!(
+            "{} chunks, Thanos {}",
+            made.metas.len(),
+            expected.len()
+        ));
+    }
+    for (i, ((meta, data), want)) in made.iter().zip(expected).enumerate() {
+        if (meta.min_time, meta.max_time) != (want.min_time, want.max_time) {
+            return Some(format!(
+                "chunk {i}: {}..={}, Thanos {}..={}",
+                meta.min_time, meta.max_time, want.min_time, want.max_time
+            ));
+        }
+        if data != want.data {
+            return Some(format!("chunk {i}: other bytes"));
+        }
+    }
+    None
+}
+
+/// Differences of both levels from what Thanos made.
+fn replay(case: &Value) -> [Option<String>; 2] {
+    let mut resolutions = [FIVE_MINUTES_MS, ONE_HOUR_MS];
+    if let Some(resolution) = case["resolution"].as_i64().filter(|r| *r != 0) {
+        resolutions = [resolution, resolution * 12];
+    }
+    let mut downsampler = Downsampler::with_resolutions(resolutions);
+    let (mut five, mut hour) = (Level::default(), Level::default());
+    let theirs = [chunks(&case["five"]), chunks(&case["hour"])];
+    let error = |name: &str| case[name].as_str().filter(|e| !e.is_empty());
+    let raw = samples(&case["samples"]).unwrap_or_else(|| chunks(&case["raw"]));
+    let mut differences = [None, None];
+    if !raw.is_empty() {
+        let result = downsampler.raw(&views(&raw), &mut five, Some(&mut hour));
+        differences[0] = match (result, error("error5")) {
+            (Ok(()), None) => difference(&five, &theirs[0]),
+            (ours, theirs) => Some(format!("{ours:?}, Thanos {theirs:?}")),
+        };
+        assert_eq!(five.counts.imbalance(), 0, "{}", case["name"]);
+        assert_eq!(hour.counts.read, five.counts.counted, "{}", case["name"]);
+    }
+    // From Thanos' own chunks, so that what differs in 5m is not seen twice.
+    if case["samples"].is_null() && error("error5").is_none() {
+        let result = downsampler.aggregates(&views(&theirs[0]), &mut hour);
+        differences[1] = match (result, error("error1h")) {
+            (Ok(()), None) => difference(&hour, &theirs[1]),
+            (ours, theirs) => Some(format!("{ours:?}, Thanos {theirs:?}")),
+        };
+        assert_eq!(hour.counts.imbalance(), 0, "{}", case["name"]);
+    }
+    differences
+}
+
+#[test]
+fn results_are_those_of_thanos_or_differ_as_intended() {
+    let intended: BTreeMap<&str, [bool; 2]> = DIFFERENT
+        .iter()
+        .map(|&(name, five, hour, _)| (name, [five, hour]))
+        .collect();
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for case in cases() {
+        let name = case["name"].as_str().unwrap();
+        let expected = intended.get(name).copied().unwrap_or_default();
+        seen += usize::from(intended.contains_key(name));
+        for ((found, expected), level) in replay(&case).into_iter().zip(expected).zip(["5m", "1h"])
+        {
+            if found.is_some() != expected {
+                wrong.push(format!("{name} {level}: {found:?}, intended: {expected}"));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert_eq!(seen, DIFFERENT.len(), "every intended difference is a case");
+}
