@@ -56,7 +56,9 @@ pub use histogram::{
     Append, CounterReset, FloatHistogram, FloatHistogramEncoder, FloatHistogramIter,
     FloatHistogramScratch, Histogram, HistogramEncoder, HistogramIter, HistogramScratch, Span,
 };
+pub(crate) use histogram::{CUSTOM_SCHEMA, Merge, Walk, reduce};
 pub use series::{EncodedChunk, EncodedChunks, SAMPLES_PER_CHUNK, SeriesEncoder};
+pub(crate) use xor::MAX_SAMPLES;
 pub use xor::{XorEncoder, XorIter, decode_xor};
 pub use xor2::{Xor2Iter, decode_xor2};
 

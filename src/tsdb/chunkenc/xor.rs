@@ -31,7 +31,7 @@ use crate::tsdb::{Error, Result};
 pub(super) const HEADER: usize = 2;
 
 /// Most samples that fit the header of a chunk.
-pub(super) const MAX_SAMPLES: usize = u16::MAX as usize;
+pub(crate) const MAX_SAMPLES: usize = u16::MAX as usize;
 
 /// What a decoder carries from one sample to the next.
 #[derive(Debug, Clone, Copy)]

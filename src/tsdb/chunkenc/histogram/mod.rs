@@ -44,6 +44,8 @@ pub use encode::{Append, Encoder};
 pub use iter::{Iter, Scratch};
 pub(super) use number::Bucket;
 use number::Number;
+pub(crate) use reduce::reduce;
+pub(crate) use spans::{Merge, Walk};
 
 use super::{Encoding, is_stale};
 
@@ -65,7 +67,7 @@ pub type Histogram = HistogramOf<Integers>;
 pub type FloatHistogram = HistogramOf<Floats>;
 
 /// The schema whose bucket bounds are listed.
-pub(super) const CUSTOM_SCHEMA: i32 = -53;
+pub(crate) const CUSTOM_SCHEMA: i32 = -53;
 /// The finest exponential schema that is handed out.
 const FINEST_SCHEMA: i32 = 8;
 /// The exponential schemas that may be in a chunk.

@@ -4,7 +4,7 @@ use super::{Bucket, Span};
 
 /// Replaces `spans_out` and `buckets_out` by the buckets at a schema that is
 /// `steps` coarser: `2^steps` buckets become one.
-pub(super) fn reduce<B: Bucket>(
+pub(crate) fn reduce<B: Bucket>(
     spans: &[Span],
     buckets: &[B],
     steps: u32,

@@ -4,7 +4,7 @@ use super::{Bucket, Span};
 
 /// The numbers of the buckets of some spans, ascending.
 #[derive(Debug, Clone)]
-pub(super) struct Walk<'a> {
+pub(crate) struct Walk<'a> {
     spans: std::slice::Iter<'a, Span>,
     /// Buckets left in the current span.
     left: u32,
@@ -13,7 +13,7 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(spans: &'a [Span]) -> Self {
+    pub(crate) fn new(spans: &'a [Span]) -> Self {
         Self {
             spans: spans.iter(),
             left: 0,
@@ -54,21 +54,21 @@ pub(super) fn are_sane(spans: &[Span]) -> bool {
 }
 
 /// The numbers that either side has, ascending, with who has them.
-pub(super) struct Merge<'a> {
+pub(crate) struct Merge<'a> {
     a: std::iter::Peekable<Walk<'a>>,
     b: std::iter::Peekable<Walk<'a>>,
 }
 
 /// One bucket of a [`Merge`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Merged {
-    pub(super) number: i64,
-    pub(super) in_a: bool,
-    pub(super) in_b: bool,
+pub(crate) struct Merged {
+    pub(crate) number: i64,
+    pub(crate) in_a: bool,
+    pub(crate) in_b: bool,
 }
 
 impl<'a> Merge<'a> {
-    pub(super) fn new(a: &'a [Span], b: &'a [Span]) -> Self {
+    pub(crate) fn new(a: &'a [Span], b: &'a [Span]) -> Self {
         Self {
             a: Walk::new(a).peekable(),
             b: Walk::new(b).peekable(),
