@@ -250,7 +250,7 @@ func aggrChunks(list []chunks.Meta) []aggrChunk {
 // What an endless loop may use before it is one. It allocates in every round,
 // so memory ends it long before time does; no case that ends comes near.
 const (
-	mostMemory = 1 << 30
+	mostMemory = 256 << 20
 	mostTime   = 5 * time.Minute
 	exitLoop   = 3
 )
