@@ -283,8 +283,15 @@ func downsampledApart(c downCase) (downGolden, error) {
 	if err != nil {
 		return g, err
 	}
+	// The process may end without tidying up; what it leaves lies in here.
+	scratch, err := os.MkdirTemp("", "lithify-oracle-")
+	if err != nil {
+		return g, err
+	}
+	defer os.RemoveAll(scratch)
 	var stdout, stderr bytes.Buffer
 	cmd := exec.Command(program, "downsample", "--only", c.name)
+	cmd.Env = append(os.Environ(), "TMPDIR="+scratch)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
 	switch {
