@@ -250,7 +250,7 @@ func aggrChunks(list []chunks.Meta) []aggrChunk {
 // What an endless loop may use before it is one. It allocates in every round,
 // so memory ends it long before time does; no case that ends comes near.
 const (
-	mostMemory = 1 << 30
+	mostMemory = 256 << 20
 	mostTime   = 5 * time.Minute
 	exitLoop   = 3
 )
@@ -283,8 +283,15 @@ func downsampledApart(c downCase) (downGolden, error) {
 	if err != nil {
 		return g, err
 	}
+	// The process may end without tidying up; what it leaves lies in here.
+	scratch, err := os.MkdirTemp("", "lithify-oracle-")
+	if err != nil {
+		return g, err
+	}
+	defer os.RemoveAll(scratch)
 	var stdout, stderr bytes.Buffer
 	cmd := exec.Command(program, "downsample", "--only", c.name)
+	cmd.Env = append(os.Environ(), "TMPDIR="+scratch)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
 	switch {
