@@ -79,7 +79,8 @@ pub struct NoDownsampleMark {
     pub details: String,
     /// When the mark was set, seconds since the epoch.
     pub no_downsample_time: i64,
-    /// Why, for programs.
+    /// Why, for programs; empty in marks that were made by hand without one.
+    #[serde(default)]
     pub reason: String,
 }
 

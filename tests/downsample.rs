@@ -1,0 +1,350 @@
+//! Lower resolutions of whole buckets: made in one pass or on their own, by any
+//! number of threads, of one block or of many, always the same.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use lithify::block::meta::Meta;
+use lithify::compact::report::RunReport;
+use lithify::objstore::Bucket;
+use lithify::plan::{Dedup, JobKind, Settings};
+use lithify::tsdb::chunkenc::{Aggr, AggrChunk, FloatSamples, STALE_NAN, decode_xor};
+use lithify::tsdb::chunks::SegmentReader;
+use lithify::tsdb::index::{Index, RawSeries};
+use lithify::tsdb::source::MemBlob;
+use support::blocks::{self, Spec, labels, live_metas};
+use support::runs::{HOUR, NOW, START, replica_settings, run_at};
+use ulid::Ulid;
+
+const DAY: i64 = 24 * HOUR;
+const FIVE: i64 = 300_000;
+const ONE_HOUR: i64 = 3_600_000;
+
+fn settings() -> Settings {
+    Settings {
+        downsampling: true,
+        ..replica_settings()
+    }
+}
+
+fn bucket() -> Bucket {
+    Bucket::memory().unwrap()
+}
+
+/// A block `[from, to)` in hours: a counter with resets, a gauge with stale
+/// markers and NaNs, a sparse series.
+fn spec(n: u64, from: i64, to: i64, replica: &str) -> Spec {
+    let (first, last) = (START + from * HOUR, START + to * HOUR);
+    let jitter = if replica == "b" { 7_000 } else { 0 };
+    let every = |ms: i64| (first..last).step_by(ms as usize).map(move |t| t + jitter);
+    let counter = every(120_000).map(|t| (t, (t / 1000 % 90_000) as f64));
+    let gauge = every(300_000).map(|t| {
+        let v = match t / 300_000 % 50 {
+            0 => f64::from_bits(STALE_NAN),
+            1 => f64::NAN,
+            n => ((n * 37) % 23) as f64 - 11.0,
+        };
+        (t, v)
+    });
+    let sparse = every(5 * ONE_HOUR).map(|t| (t, 1.0));
+    let name = |name: &str| vec![("__name__".to_owned(), name.to_owned())];
+    Spec {
+        id: Ulid::from_parts((START + from * HOUR) as u64 + n, u128::from(n)),
+        labels: labels(&[("cluster", "c"), ("replica", replica)]),
+        range: (first, last),
+        series: BTreeMap::from([
+            (name("counter"), counter.collect()),
+            (name("gauge"), gauge.collect()),
+            (name("sparse"), sparse.collect()),
+        ]),
+    }
+}
+
+/// Two replicas over `days` days in blocks of 2 days, and one more that lets
+/// the last range end.
+async fn fill(bucket: &Bucket, days: i64) {
+    for (n, replica) in [(1, "a"), (2, "b")] {
+        for day in (0..days).step_by(2) {
+            blocks::write(bucket, &spec(n, day * 24, (day + 2) * 24, replica)).await;
+        }
+        blocks::write(bucket, &spec(n, days * 24, days * 24 + 2, replica)).await;
+    }
+}
+
+/// What two runs have to agree on: by resolution and range, the files and
+/// `meta.json` without names and times of upload.
+async fn files(bucket: &Bucket) -> BTreeMap<(i64, i64, i64), BTreeMap<String, Vec<u8>>> {
+    let mut all = BTreeMap::new();
+    for mut meta in live_metas(bucket).await {
+        let id = meta.id();
+        let mut files = BTreeMap::new();
+        for object in bucket.list(&id.to_string()).await.unwrap() {
+            let name = object.name.split_once('/').unwrap().1.to_owned();
+            if name != "meta.json" {
+                let body = bucket.get(&object.name).await.unwrap().unwrap();
+                files.insert(name, body.to_vec());
+            }
+        }
+        let key = (
+            meta.thanos.downsample.resolution,
+            meta.tsdb.min_time,
+            meta.tsdb.max_time,
+        );
+        meta.tsdb.ulid = Ulid::nil();
+        meta.thanos.upload_time.clear();
+        files.insert("meta.json".to_owned(), meta.to_json().unwrap());
+        let before = all.insert(key, files);
+        assert!(before.is_none(), "two blocks of one range: {key:?}");
+    }
+    all
+}
+
+/// A run, each one a minute after the one before: names come from the clock.
+async fn run(bucket: &Bucket, settings: Settings, threads: usize) -> RunReport {
+    static RUNS: AtomicI64 = AtomicI64::new(0);
+    let now = NOW + 60_000 * RUNS.fetch_add(1, Ordering::Relaxed);
+    let report = run_at(bucket, settings, threads, now).await;
+    assert!(report.failures.is_empty(), "{:?}", report.failures);
+    report
+}
+
+/// Columns of every series of a downsampled block, by the names of
+/// `blocks::read`.
+async fn columns(bucket: &Bucket, meta: &Meta) -> BTreeMap<String, [FloatSamples; 5]> {
+    let read = async |file: &str| {
+        let body = bucket.get(&format!("{}/{file}", meta.id())).await.unwrap();
+        Box::new(MemBlob::new(file, body.unwrap()))
+    };
+    let mut index = Index::open(read("index").await).unwrap();
+    let symbols = index.load_symbols().unwrap();
+    let mut stream = index.into_series(symbols.refs());
+    let mut segment = SegmentReader::open(0, read("chunks/000001").await).unwrap();
+    let (mut series, mut all) = (RawSeries::default(), BTreeMap::new());
+    while stream.next(&mut series).unwrap() {
+        let mut columns: [FloatSamples; 5] = Default::default();
+        for chunk in &series.chunks {
+            let record = segment.record(chunk.reference).unwrap();
+            record.verify().unwrap();
+            let parsed = AggrChunk::parse(record.data()).unwrap();
+            for (aggr, column) in Aggr::ALL.into_iter().zip(&mut columns) {
+                decode_xor(parsed.column(aggr).unwrap().data, column).unwrap();
+            }
+        }
+        let pairs = series.labels.iter();
+        let name = pairs.map(|&(n, v)| format!("{}={}", symbols.display(n), symbols.display(v)));
+        all.insert(name.collect::<Vec<_>>().join(","), columns);
+    }
+    all
+}
+
+/// Count and sum of each window, by its number.
+type Windows = BTreeMap<i64, (f64, f64)>;
+
+/// Those that a downsampled block has, and those of the samples of raw ones.
+async fn windows(bucket: &Bucket, resolution: i64) -> [BTreeMap<String, Windows>; 2] {
+    let (mut theirs, mut naive) = (BTreeMap::new(), BTreeMap::new());
+    let metas = live_metas(bucket).await;
+    let of = |resolution: i64| {
+        let metas = metas.iter();
+        metas.filter(move |m| m.thanos.downsample.resolution == resolution)
+    };
+    let mut covered = Vec::new();
+    for meta in of(resolution) {
+        covered.push((meta.tsdb.min_time, meta.tsdb.max_time));
+        for (series, columns) in columns(bucket, meta).await {
+            let windows: &mut Windows = theirs.entry(series).or_default();
+            for ((t, n), (_, sum)) in columns[0].iter().zip(columns[1].iter()) {
+                let window = windows.entry(t.div_euclid(resolution)).or_default();
+                *window = (window.0 + n, window.1 + sum);
+            }
+        }
+    }
+    for meta in of(0) {
+        for (series, samples) in blocks::read(bucket, meta).await {
+            let windows: &mut Windows = naive.entry(series).or_default();
+            for (t, bits) in samples {
+                let v = f64::from_bits(u64::from_str_radix(&bits, 16).unwrap());
+                if !v.is_nan() && covered.iter().any(|c| (c.0..c.1).contains(&t)) {
+                    let window = windows.entry(t.div_euclid(resolution)).or_default();
+                    *window = (window.0 + 1.0, window.1 + v);
+                }
+            }
+        }
+    }
+    [theirs, naive]
+}
+
+#[tokio::test]
+async fn one_pass_makes_what_several_make() {
+    let (fused, apart) = (bucket(), bucket());
+    fill(&fused, 14).await;
+    fill(&apart, 14).await;
+    let report = run(&fused, settings(), 2).await;
+    assert_eq!(report.jobs.len(), 2, "14 days, and the rest");
+    let long = report
+        .jobs
+        .iter()
+        .find(|j| j.range.1 - j.range.0 == 14 * DAY);
+    let made = long.unwrap().results.iter().map(|r| r.resolution);
+    assert_eq!(made.collect::<Vec<_>>(), [0, FIVE, ONE_HOUR]);
+
+    run(&apart, replica_settings(), 1).await;
+    let report = run(&apart, settings(), 1).await;
+    let kinds: Vec<JobKind> = report.jobs.iter().map(|j| j.kind).collect();
+    assert_eq!(kinds, [JobKind::Downsampling]);
+    let (one, several) = (files(&fused).await, files(&apart).await);
+    assert_eq!(
+        one.keys().collect::<Vec<_>>(),
+        several.keys().collect::<Vec<_>>()
+    );
+    for (key, files) in &one {
+        for (name, body) in files {
+            let other = &several[key][name];
+            if name == "meta.json" {
+                // Blocks of lower resolution inherit the parents of the raw block.
+                let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+                assert_eq!(text(body), text(other), "{key:?}");
+            }
+            assert!(body == other, "{key:?} {name}");
+        }
+    }
+    for bucket in [&fused, &apart] {
+        assert!(run(bucket, settings(), 2).await.is_idle());
+    }
+}
+
+#[tokio::test]
+async fn a_block_that_is_gone_is_made_again_from_what_is_there() {
+    let bucket = bucket();
+    fill(&bucket, 14).await;
+    run(&bucket, settings(), 2).await;
+    let before = files(&bucket).await;
+    for resolution in [ONE_HOUR, FIVE] {
+        for meta in live_metas(&bucket).await {
+            if meta.thanos.downsample.resolution == resolution {
+                for object in bucket.list(&meta.id().to_string()).await.unwrap() {
+                    bucket.delete(&object.name).await.unwrap();
+                }
+            }
+        }
+        let report = run(&bucket, settings(), 2).await;
+        let made = report.jobs[0].results.iter().map(|r| r.resolution);
+        assert_eq!(made.collect::<Vec<_>>(), [resolution]);
+        assert_eq!(report.jobs[0].resolution, resolution / ONE_HOUR * FIVE);
+        assert!(files(&bucket).await == before, "{resolution}");
+    }
+}
+
+#[tokio::test]
+async fn threads_change_nothing() {
+    for dedup in [Dedup::OneToOne, Dedup::Penalty] {
+        let mut first = None;
+        for threads in [1, 4] {
+            let bucket = bucket();
+            fill(&bucket, 4).await;
+            let settings = Settings {
+                dedup,
+                ..settings()
+            };
+            run(&bucket, settings, threads).await;
+            let files = files(&bucket).await;
+            assert!(files.keys().any(|key| key.0 == FIVE));
+            assert!(*first.get_or_insert_with(|| files.clone()) == files);
+        }
+    }
+}
+
+#[tokio::test]
+async fn windows_are_those_of_a_naive_model() {
+    let bucket = bucket();
+    fill(&bucket, 14).await;
+    run(&bucket, settings(), 2).await;
+    for resolution in [FIVE, ONE_HOUR] {
+        let [windows, naive] = windows(&bucket, resolution).await;
+        assert_eq!(windows, naive, "{resolution}");
+        assert_eq!(windows.len(), 3);
+    }
+}
+
+/// Two days more before each run, as in a bucket that is looked after.
+#[tokio::test]
+async fn blocks_that_come_one_by_one_end_as_those_that_come_at_once() {
+    let (at_once, bit_by_bit) = (bucket(), bucket());
+    fill(&at_once, 28).await;
+    run(&at_once, settings(), 2).await;
+    for day in (0..28).step_by(2) {
+        for (n, replica) in [(1, "a"), (2, "b")] {
+            let next = spec(n, day * 24, (day + 2) * 24, replica);
+            blocks::write(&bit_by_bit, &next).await;
+            let last = day == 26;
+            if last {
+                blocks::write(&bit_by_bit, &spec(n, 28 * 24, 28 * 24 + 2, replica)).await;
+            }
+        }
+        run(&bit_by_bit, settings(), 2).await;
+    }
+    let shape = async |bucket: &Bucket| {
+        let metas = live_metas(bucket).await;
+        let mut shape: Vec<_> = metas
+            .into_iter()
+            .map(|m| {
+                let mut sources = m.tsdb.compaction.sources;
+                sources.sort();
+                let resolution = m.thanos.downsample.resolution;
+                (resolution, m.tsdb.min_time, m.tsdb.max_time, sources)
+            })
+            .collect();
+        shape.sort();
+        shape
+    };
+    let shapes = shape(&at_once).await;
+    assert_eq!(shapes, shape(&bit_by_bit).await);
+    let hours = shapes.iter().filter(|s| s.0 == ONE_HOUR);
+    let hours = hours.map(|s| s.2 - s.1);
+    assert_eq!(hours.collect::<Vec<_>>(), [14 * DAY; 2]);
+    for resolution in [FIVE, ONE_HOUR] {
+        let [windows, naive] = windows(&bit_by_bit, resolution).await;
+        assert_eq!(windows, naive, "{resolution}");
+    }
+}
+
+#[tokio::test]
+async fn step_by_step_ends_with_the_same_blocks() {
+    let (one, several) = (bucket(), bucket());
+    fill(&one, 14).await;
+    fill(&several, 14).await;
+    run(&one, settings(), 2).await;
+    let stepwise = Settings {
+        one_pass: false,
+        ..settings()
+    };
+    run(&several, stepwise, 2).await;
+    let (one, several) = (files(&one).await, files(&several).await);
+    assert!(one.keys().eq(several.keys()));
+}
+
+#[tokio::test]
+async fn a_mark_keeps_a_block_from_being_downsampled() {
+    let bucket = bucket();
+    let only = spec(1, 0, 48, "a");
+    blocks::write(&bucket, &only).await;
+    let mark = format!(
+        "{{\"id\":\"{}\",\"version\":1,\"no_downsample_time\":1}}",
+        only.id
+    );
+    let name = format!("{}/no-downsample-mark.json", only.id);
+    bucket.put(&name, mark).await.unwrap();
+    assert!(run(&bucket, settings(), 1).await.is_idle());
+    bucket.delete(&name).await.unwrap();
+    assert_eq!(run(&bucket, settings(), 1).await.jobs.len(), 1);
+    // 40 hours are enough, and a minute less is not.
+    for (hours, jobs) in [(40, 1), (39, 0)] {
+        let bucket = Bucket::memory().unwrap();
+        blocks::write(&bucket, &spec(1, 0, hours, "a")).await;
+        assert_eq!(run(&bucket, settings(), 1).await.jobs.len(), jobs);
+    }
+}
