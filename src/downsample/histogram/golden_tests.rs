@@ -140,8 +140,10 @@ fn replay(line: &Value, downsampler: &mut HistogramDownsampler) -> Vec<&'static 
     }
     out.clear();
     for run in runs(&five).filter(|run| run.iter().all(|c| c.encoding == Encoding::Aggr)) {
-        let parsed = |c: &'_ Chunk| AggrChunk::parse(&c.data).unwrap();
-        let run: Vec<_> = run.iter().map(|c| (c.min, c.max, parsed(c))).collect();
+        let run: Vec<_> = run
+            .iter()
+            .map(|c| (c.min, c.max, AggrChunk::parse(&c.data).unwrap()))
+            .collect();
         downsampler
             .aggregates(&run, resolution, 12 * resolution, &mut out, &mut counts)
             .unwrap();
