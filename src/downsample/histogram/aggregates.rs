@@ -59,14 +59,15 @@ impl Heads {
         let (mut counter, mut sum, mut windows) = (None, None, 0_usize);
         let heads = self.list.get(range.clone()).unwrap_or_default();
         let alike = heads.iter().take_while(|head| {
-            let differs = |kind: Option<Kind>, other: Option<Kind>| {
-                kind.zip(other).is_some_and(|(kind, other)| kind != other)
+            let takes = |kind: Option<Kind>, other: Option<Kind>| {
+                kind.zip(other)
+                    .is_none_or(|(kind, other)| kind.takes(other))
             };
             let first = windows == 0;
             windows = windows.saturating_add(head.windows);
             let fits = (first || windows <= MAX_SAMPLES)
-                && !differs(counter, head.kind(Aggr::Counter))
-                && !differs(sum, head.kind(Aggr::Sum));
+                && takes(counter, head.kind(Aggr::Counter))
+                && takes(sum, head.kind(Aggr::Sum));
             counter = counter.or(head.kind(Aggr::Counter));
             sum = sum.or(head.kind(Aggr::Sum));
             fits
@@ -195,7 +196,7 @@ impl HistogramDownsampler {
         let sum = self.heads.grid(range.clone(), Aggr::Sum);
         let gauge = counter.is_some_and(|(kind, _)| kind.gauge);
         self.columns.start(gauge);
-        self.total.start(gauge);
+        self.total.start();
         for (aggr, found) in [(Aggr::Counter, counter), (Aggr::Sum, sum)] {
             if let Some((_, grid)) = found {
                 let pieces = columns(chunks, range.clone(), aggr).map(piece);

@@ -1,157 +1,9 @@
 //! Against maps from bucket numbers to counts.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
+use super::super::test_support::Model;
 use super::*;
-
-type Counts = BTreeMap<i64, f64>;
-
-/// Spans and buckets for some counts; `odd` makes spans that are cut in two, and
-/// empty ones, which mean the same.
-fn side(counts: &Counts, odd: bool) -> (Vec<Span>, Vec<f64>) {
-    let (mut spans, mut next) = (Vec::<Span>::new(), 0);
-    for number in counts.keys() {
-        match spans.last_mut() {
-            Some(span) if *number == next && !(odd && number % 3 == 0) => span.length += 1,
-            _ => {
-                let mut offset = (number - next) as i32;
-                if odd && offset > 1 {
-                    spans.push(Span {
-                        offset: 1,
-                        length: 0,
-                    });
-                    offset -= 1;
-                }
-                spans.push(Span { offset, length: 1 });
-            }
-        }
-        next = number + 1;
-    }
-    (spans, counts.values().copied().collect())
-}
-
-/// The counts that spans and buckets say; panics where they disagree.
-fn counts(spans: &[Span], buckets: &[f64]) -> Counts {
-    let mut number = 0_i64;
-    let mut counts = Counts::new();
-    let mut buckets = buckets.iter();
-    for (i, span) in spans.iter().enumerate() {
-        assert!(i == 0 || span.offset >= 0);
-        number += i64::from(span.offset);
-        for _ in 0..span.length {
-            counts.insert(number, *buckets.next().unwrap());
-            number += 1;
-        }
-    }
-    assert!(buckets.next().is_none());
-    counts
-}
-
-/// A histogram as maps.
-#[derive(Debug, Clone, PartialEq)]
-struct Model {
-    schema: i32,
-    threshold: f64,
-    zero: f64,
-    count: f64,
-    positive: Counts,
-    negative: Counts,
-}
-
-impl Model {
-    fn histogram(&self, odd: bool) -> FloatHistogram {
-        let (positive_spans, positive_buckets) = side(&self.positive, odd);
-        let (negative_spans, negative_buckets) = side(&self.negative, odd);
-        FloatHistogram {
-            schema: self.schema,
-            zero_threshold: self.threshold,
-            zero_count: self.zero,
-            count: self.count,
-            sum: self.count * 2.0,
-            positive_spans,
-            negative_spans,
-            positive_buckets,
-            negative_buckets,
-            ..FloatHistogram::default()
-        }
-    }
-
-    fn of(h: &FloatHistogram) -> Self {
-        assert_eq!(h.sum, h.count * 2.0);
-        Self {
-            schema: h.schema,
-            threshold: h.zero_threshold,
-            zero: h.zero_count,
-            count: h.count,
-            positive: counts(&h.positive_spans, &h.positive_buckets),
-            negative: counts(&h.negative_spans, &h.negative_buckets),
-        }
-    }
-
-    /// The same without empty buckets.
-    fn tidy(mut self) -> Self {
-        self.positive.retain(|_, n| *n != 0.0);
-        self.negative.retain(|_, n| *n != 0.0);
-        self
-    }
-
-    fn plus(&self, other: &Self, sign: f64) -> Self {
-        let mut sum = self.clone();
-        sum.zero += sign * other.zero;
-        sum.count += sign * other.count;
-        for (to, from) in [
-            (&mut sum.positive, &other.positive),
-            (&mut sum.negative, &other.negative),
-        ] {
-            for (number, n) in from {
-                *to.entry(*number).or_default() += sign * n;
-            }
-        }
-        sum
-    }
-
-    /// At a coarser schema and with a wider zero bucket, by bucket bounds.
-    fn at(&self, schema: i32, threshold: f64) -> Self {
-        let mut coarse = Self {
-            schema,
-            threshold,
-            positive: Counts::new(),
-            negative: Counts::new(),
-            ..self.clone()
-        };
-        for (to, from) in [
-            (&mut coarse.positive, &self.positive),
-            (&mut coarse.negative, &self.negative),
-        ] {
-            for (number, n) in from {
-                let bound = f64::exp2(*number as f64 * f64::exp2(f64::from(-self.schema)));
-                // The first bucket of the coarse schema that reaches that far.
-                let exact = bound.log2() * f64::exp2(f64::from(schema));
-                let target = (exact - 1e-9).ceil();
-                let upper = f64::exp2(target * f64::exp2(f64::from(-schema)));
-                if upper <= threshold * 1.000_000_1 && threshold != self.threshold {
-                    coarse.zero += n;
-                } else {
-                    *to.entry(target as i64).or_default() += n;
-                }
-            }
-        }
-        coarse
-    }
-
-    fn is_reset_to(&self, next: &Self) -> bool {
-        let went_down = |last: &Counts, next: &Counts| {
-            last.iter()
-                .any(|(number, n)| next.get(number).copied().unwrap_or_default() < *n)
-        };
-        next.count < self.count
-            || next.zero < self.zero
-            || went_down(&self.positive, &next.positive)
-            || went_down(&self.negative, &next.negative)
-    }
-}
 
 fn models() -> impl Strategy<Value = Model> {
     let counts = || prop::collection::btree_map(-20_i64..40, (0_u32..9).prop_map(f64::from), 0..12);
@@ -162,6 +14,8 @@ fn models() -> impl Strategy<Value = Model> {
         count: f64::from(zero + more),
         positive,
         negative,
+        gauge: false,
+        bounds: Vec::new(),
     })
 }
 

@@ -133,3 +133,12 @@ fn settle(
         }
     }
 }
+
+#[cfg(test)]
+mod difference_tests;
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod test_support;

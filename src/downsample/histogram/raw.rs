@@ -74,7 +74,7 @@ impl HistogramDownsampler {
         resolution: i64,
     ) -> Result<u64, Failure> {
         self.columns.start(part.gauge);
-        self.total.start(part.gauge);
+        self.total.start();
         let mut window: Option<Window> = None;
         let mut counted = 0;
         while *at < part.end

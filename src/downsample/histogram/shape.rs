@@ -40,12 +40,21 @@ impl Bounds {
     }
 }
 
-/// What has to be equal in a chunk and cannot be made so.
+/// What decides whether histograms can share a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind {
     pub(super) gauge: bool,
     /// Of the list of custom bounds; 0 for exponential buckets.
     pub(super) bounds: u32,
+}
+
+impl Kind {
+    /// True if a chunk of this kind can go on with `next`. One of gauges takes
+    /// counters, too, as upstream has it; the other way round, where upstream
+    /// loses what it had, the chunk ends.
+    pub(super) fn takes(self, next: Self) -> bool {
+        self.bounds == next.bounds && (self.gauge || !next.gauge)
+    }
 }
 
 /// What the histograms of a chunk are like.

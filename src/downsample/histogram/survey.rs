@@ -58,7 +58,7 @@ pub(super) struct Survey {
 /// A part that may still grow.
 struct Open {
     kind: Kind,
-    grid: GridBuilder,
+    grid: Option<GridBuilder>,
     windows: usize,
 }
 
@@ -141,43 +141,64 @@ impl Survey {
             let shapes = &self.shapes;
             let shape = |entry: &Entry| shapes.get(entry.chunk as usize).copied().flatten();
             let window = self.entries.get_mut(start..end).unwrap_or_default();
-            let counted = window.iter().find(|entry| entry.fate == Fate::Counted);
-            if let Some(leader) = counted.and_then(shape) {
-                let fits = |open: &Open| open.kind == leader.kind && open.windows < MAX_SAMPLES;
+            if let Some(kind) = choose_kind(window, shape) {
+                let fits = |open: &Open| open.kind.takes(kind) && open.windows < MAX_SAMPLES;
                 if let Some(done) = open.take_if(|open| !fits(open)) {
-                    self.parts.push(done.part(start));
+                    self.parts.extend(done.part(start));
                 }
-                let open = open.get_or_insert_with(|| Open::new(&leader));
+                let open = open.get_or_insert_with(|| Open::new(kind));
                 open.windows += 1;
-                for entry in window.iter_mut().filter(|e| e.fate == Fate::Counted) {
-                    match shape(entry) {
-                        Some(shape) if shape.kind.bounds == leader.kind.bounds => {
-                            open.grid.include(&shape);
-                        }
-                        _ => entry.fate = Fate::Unsupported,
-                    }
-                }
+                let counted = window.iter().filter(|e| e.fate == Fate::Counted);
+                open.include(counted.filter_map(shape));
             }
             start = end;
         }
-        self.parts.extend(open.map(|open| open.part(to)));
+        self.parts.extend(open.and_then(|open| open.part(to)));
     }
 }
 
+/// The kind of a window, `None` if nothing counts in it. Its first sample decides
+/// on the buckets, and those with others do not count; a single gauge makes all
+/// of it a gauge.
+fn choose_kind(window: &mut [Entry], shape: impl Fn(&Entry) -> Option<Shape>) -> Option<Kind> {
+    let mut kind: Option<Kind> = None;
+    for entry in window.iter_mut().filter(|e| e.fate == Fate::Counted) {
+        let Some(own) = shape(entry).map(|shape| shape.kind) else {
+            continue;
+        };
+        let kind = kind.get_or_insert(own);
+        if own.bounds == kind.bounds {
+            kind.gauge |= own.gauge;
+        } else {
+            entry.fate = Fate::Unsupported;
+        }
+    }
+    kind
+}
+
 impl Open {
-    fn new(shape: &Shape) -> Self {
+    fn new(kind: Kind) -> Self {
         Self {
-            kind: shape.kind,
-            grid: GridBuilder::new(shape),
+            kind,
+            grid: None,
             windows: 0,
         }
     }
 
-    fn part(&self, end: usize) -> Part {
-        Part {
+    fn include(&mut self, shapes: impl Iterator<Item = Shape>) {
+        for shape in shapes {
+            match &mut self.grid {
+                Some(grid) => grid.include(&shape),
+                None => self.grid = Some(GridBuilder::new(&shape)),
+            }
+        }
+    }
+
+    fn part(&self, end: usize) -> Option<Part> {
+        Some(Part {
             end,
             gauge: self.kind.gauge,
-            grid: self.grid.build(),
-        }
+            grid: self.grid?.build(),
+        })
     }
 }

@@ -3,7 +3,7 @@
 
 use super::arith::{Arith, Grid, is_reset};
 use crate::tsdb::Result;
-use crate::tsdb::chunkenc::FloatHistogram;
+use crate::tsdb::chunkenc::{CounterReset, FloatHistogram};
 
 /// The sum of the histograms of a window.
 #[derive(Debug, Default)]
@@ -39,14 +39,12 @@ impl Sum {
 pub(super) struct Total {
     pub(super) value: FloatHistogram,
     last: FloatHistogram,
-    gauge: bool,
     begun: bool,
 }
 
 impl Total {
     /// Begins a chunk.
-    pub(super) fn start(&mut self, gauge: bool) {
-        self.gauge = gauge;
+    pub(super) fn start(&mut self) {
         self.begun = false;
     }
 
@@ -67,7 +65,7 @@ impl Total {
         if !self.begun {
             self.begun = true;
             self.value.copy_from(h);
-        } else if !self.gauge && is_reset(&self.last, h, grid) {
+        } else if h.counter_reset != CounterReset::Gauge && is_reset(&self.last, h, grid) {
             arith.add(&mut self.value, h, grid)?;
         } else {
             arith.add_increase(&mut self.value, h, &self.last, grid)?;
