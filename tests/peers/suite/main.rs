@@ -13,6 +13,7 @@
 
 mod beside;
 mod compact;
+mod downsample;
 mod flags;
 mod minio;
 mod peer;

@@ -56,8 +56,14 @@ pub fn lithify() -> PathBuf {
     std::env::var_os("LITHIFY_BIN").map_or_else(|| built.into(), PathBuf::from)
 }
 
-/// `lithify compact` on a bucket configuration.
+/// `lithify compact` without downsampling on a bucket configuration.
 pub fn lithify_compact(config: &Path, work: &Path, extra: &[&str]) -> Output {
+    let extra = [&["--downsampling.disable"], extra].concat();
+    lithify_downsample(config, work, &extra)
+}
+
+/// `lithify compact` on a bucket configuration.
+pub fn lithify_downsample(config: &Path, work: &Path, extra: &[&str]) -> Output {
     let mut command = Command::new(lithify());
     command
         .arg("compact")
@@ -70,8 +76,14 @@ pub fn lithify_compact(config: &Path, work: &Path, extra: &[&str]) -> Output {
     must(&mut command)
 }
 
-/// `thanos compact`, one run, on a bucket configuration.
+/// `thanos compact` without downsampling, one run, on a bucket configuration.
 pub fn thanos_compact(config: &Path, work: &Path, extra: &[&str]) -> Output {
+    let extra = [&["--downsampling.disable"], extra].concat();
+    thanos_downsample(config, work, &extra)
+}
+
+/// `thanos compact`, one run, on a bucket configuration.
+pub fn thanos_downsample(config: &Path, work: &Path, extra: &[&str]) -> Output {
     let port = free_port();
     let mut command = Command::new(peer("thanos"));
     command
@@ -79,7 +91,6 @@ pub fn thanos_compact(config: &Path, work: &Path, extra: &[&str]) -> Output {
         .arg(format!("--objstore.config-file={}", config.display()))
         .arg(format!("--data-dir={}", work.join("thanos-data").display()))
         .arg(format!("--http-address=127.0.0.1:{port}"))
-        .arg("--downsampling.disable")
         .args(extra);
     must(&mut command)
 }

@@ -33,10 +33,18 @@ const QUERIES: [&str; 9] = [
 pub struct Stack {
     _store: Server,
     query: Server,
+    /// A time that has data, seconds since the epoch.
+    at: i64,
 }
 
 impl Stack {
+    /// Over a copy of the quick-start bucket.
     pub fn start(config: &Path, work: &Path) -> Self {
+        Self::start_at(config, work, START + 3600)
+    }
+
+    /// Over a bucket that has data at `at`, seconds since the epoch.
+    pub fn start_at(config: &Path, work: &Path, at: i64) -> Self {
         let (grpc, http, query_http, query_grpc) =
             (free_port(), free_port(), free_port(), free_port());
         let mut store = Command::new(peer("thanos"));
@@ -61,6 +69,7 @@ impl Stack {
         let stack = Self {
             _store: store,
             query,
+            at,
         };
         stack.wait_for_data();
         stack
@@ -69,7 +78,7 @@ impl Stack {
     /// The querier asks its stores what they have only every few seconds.
     fn wait_for_data(&self) {
         for _ in 0..600 {
-            let found = self.instant("count({__name__=~\".+\"})", START + 3600);
+            let found = self.instant("count({__name__=~\".+\"})", self.at);
             if found["data"]["result"]
                 .as_array()
                 .is_some_and(|r| !r.is_empty())
@@ -96,14 +105,26 @@ impl Stack {
         ))
     }
 
-    fn range(&self, query: &str) -> Value {
+    fn range(&self, query: &str, (start, end): (i64, i64), step: i64, more: &str) -> Value {
         let path = format!(
-            "/api/v1/query_range?query={}&start={START}&end={}&step=613&dedup=true\
-             &partial_response=false",
+            "/api/v1/query_range?query={}&start={start}&end={end}&step={step}&dedup=true\
+             &partial_response=false{more}",
             encode(query),
-            START + HOURS * 3600
         );
         self.ask(&path)
+    }
+
+    /// The answer to one query over a range (seconds since the epoch, step in
+    /// seconds), its series sorted. What PromQL remarks about the data is part
+    /// of it. `more` goes into the address.
+    pub fn range_of(&self, query: &str, range: (i64, i64), step: i64, more: &str) -> Value {
+        let mut answer = self.range(query, range, step, more);
+        let mut result = answer["data"]["result"].take();
+        let series = result.as_array_mut().unwrap();
+        series.sort_by_key(|s| s["metric"].to_string());
+        let warnings = answer["warnings"].take();
+        series.extend(warnings.as_array().into_iter().flatten().cloned());
+        result
     }
 
     /// Answers to all queries on the streams that a matcher selects, each with
@@ -113,18 +134,7 @@ impl Stack {
             .iter()
             .map(|query| {
                 let query = query.replace("SEL", selector);
-                let mut answer = self.range(&query);
-                let mut result = answer["data"]["result"].take();
-                let series = result.as_array_mut().unwrap();
-                series.sort_by_key(|s| s["metric"].to_string());
-                series.extend(
-                    answer["warnings"]
-                        .take()
-                        .as_array()
-                        .into_iter()
-                        .flatten()
-                        .cloned(),
-                );
+                let result = self.range_of(&query, (START, START + HOURS * 3600), 613, "");
                 (query, result)
             })
             .collect()
