@@ -148,21 +148,38 @@ fn blocks_of_one_program_are_downsampled_further_by_the_other() {
     }
 }
 
-/// Functions that a querier answers from aggregates.
+/// Functions that a querier answers from aggregates; `METRIC` is replaced by
+/// names of metrics.
 const QUERIES: [&str; 10] = [
-    "sum_over_time({__name__=~\".+\"}[4h])",
-    "count_over_time({__name__=~\".+\"}[4h])",
-    "min_over_time({__name__=~\".+\"}[4h])",
-    "max_over_time({__name__=~\".+\"}[4h])",
-    "avg_over_time({__name__=~\".+\"}[4h])",
-    "rate({__name__=~\".+\"}[4h])",
-    "increase({__name__=~\".+\"}[4h])",
-    "sum by (__name__) (count_over_time({__name__=~\".+\"}[1h]))",
-    "topk(5, rate({__name__=~\".+\"}[6h]))",
-    "{__name__=~\".+\"}",
+    "sum_over_time(METRIC[4h])",
+    "count_over_time(METRIC[4h])",
+    "min_over_time(METRIC[4h])",
+    "max_over_time(METRIC[4h])",
+    "avg_over_time(METRIC[4h])",
+    "rate(METRIC[4h])",
+    "increase(METRIC[4h])",
+    "sum by (__name__) (count_over_time(METRIC[1h]))",
+    "topk(5, rate(METRIC[6h]))",
+    "METRIC",
 ];
 
-/// The same of histograms, classic and native.
+/// Counters, gauges and what never changes.
+const METRICS_OF_WEEKS: [&str; 4] = [
+    "container_metric_00_total",
+    "container_metric_01_total",
+    "container_metric_02_total",
+    "container_metric_03_total",
+];
+
+/// The same of the quick-start bucket.
+const METRICS_OF_QUICK_START: [&str; 4] = [
+    "node_cpu_seconds_total",
+    "container_memory_working_set_bytes",
+    "apiserver_request_total",
+    "kube_pod_status_phase",
+];
+
+/// Of histograms, classic and native.
 const HISTOGRAM_QUERIES: [&str; 4] = [
     "histogram_quantile(0.9, sum by (le) (rate(apiserver_request_duration_seconds_bucket[4h])))",
     "histogram_quantile(0.9, sum(rate(kubelet_http_requests_duration_seconds[4h])))",
@@ -188,8 +205,13 @@ fn range_of(bucket: &Path, wanted: i64) -> (i64, i64) {
     )
 }
 
-fn answers(stack: &Stack, queries: &[&str], range: (i64, i64), from: &str) -> Vec<(String, Value)> {
-    let ask = |query: &&str| {
+fn answers(
+    stack: &Stack,
+    queries: &[String],
+    range: (i64, i64),
+    from: &str,
+) -> Vec<(String, Value)> {
+    let ask = |query: &String| {
         let answer = stack.range_of(
             query,
             range,
@@ -205,10 +227,18 @@ fn answers(stack: &Stack, queries: &[&str], range: (i64, i64), from: &str) -> Ve
 fn promql_over_aggregates_answers_as_over_those_of_thanos() {
     let days = Pair::of(weeks);
     let quick = Pair::of(|at| copy_dir(&fixture("quickstart"), at));
-    let all: Vec<&str> = QUERIES.iter().chain(&HISTOGRAM_QUERIES).copied().collect();
+    let of = |metrics: [&str; 4]| {
+        let each = metrics.into_iter().flat_map(|metric| {
+            let queries = QUERIES.into_iter();
+            queries.map(move |query| query.replace("METRIC", metric))
+        });
+        each.collect::<Vec<String>>()
+    };
+    let mut of_quick_start = of(METRICS_OF_QUICK_START);
+    of_quick_start.extend(HISTOGRAM_QUERIES.map(str::to_owned));
     for (pair, queries, resolutions) in [
-        (&days, &QUERIES[..], &["0s", "5m", "1h"][..]),
-        (&quick, &all[..], &["0s", "5m"][..]),
+        (&days, of(METRICS_OF_WEEKS), &["0s", "5m", "1h"][..]),
+        (&quick, of_quick_start, &["0s", "5m"][..]),
     ] {
         // What has been downsampled; the rest is raw for both.
         let range = range_of(&pair.ours, FIVE_MINUTES);
@@ -219,8 +249,8 @@ fn promql_over_aggregates_answers_as_over_those_of_thanos() {
         let (ours, theirs) = (start(&pair.ours), start(&pair.theirs));
         let mut raw = None;
         for from in resolutions {
-            let a = answers(&ours, queries, range, from);
-            assert_same(&a, &answers(&theirs, queries, range, from));
+            let a = answers(&ours, &queries, range, from);
+            assert_same(&a, &answers(&theirs, &queries, range, from));
             // And it was answered from somewhere else than raw samples.
             let raw = raw.get_or_insert_with(|| a.clone());
             let same = a.iter().zip(raw.iter()).all(|(a, b)| a.1 == b.1);
@@ -246,7 +276,7 @@ fn sums_over_whole_windows_are_those_of_raw_samples() {
     for function in ["count_over_time", "min_over_time", "max_over_time"] {
         let query = shifted(function);
         let raw = ask(&query, "0s");
-        assert!(raw.as_array().unwrap().len() >= 60);
+        assert!(!raw.as_array().unwrap().is_empty());
         for from in ["5m", "1h"] {
             assert_same(
                 &[(format!("{query} from {from}"), ask(&query, from))],
