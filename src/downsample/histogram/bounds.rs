@@ -14,7 +14,6 @@ const FINEST: i32 = 8;
 /// clients use these very numbers; they differ from the exact powers by up to 4
 /// units in the last place.
 #[rustfmt::skip]
-#[expect(clippy::approx_constant, reason = "not the constant, see above")]
 const FRACTIONS: [f64; 256] = [
     0.5, 0.5013556375251013, 0.5027149505564014, 0.5040779490592088,
     0.5054446430258502, 0.5068150424757447, 0.5081891574554764, 0.509566998038869,

@@ -3,7 +3,8 @@
 //! Terms:
 //!
 //! - **Kind**: gauge or counter, exponential or custom buckets and these with
-//!   which bounds. A chunk has histograms of one kind.
+//!   which bounds. A chunk has histograms of one kind, but one of gauges takes
+//!   counters, too.
 //! - **Grid**: schema and zero threshold of a chunk. Finer histograms are made
 //!   coarser, narrower zero buckets are widened, *before* anything is added or
 //!   compared, so that a column never has to end for them.

@@ -259,18 +259,17 @@ pub(super) fn windows(chunks: &EncodedChunks) -> Vec<Vec<Window>> {
         let sum = histograms(chunk.column(Aggr::Sum).unwrap());
         let counter = histograms(chunk.column(Aggr::Counter).unwrap());
         assert_eq!((sum.len(), counter.len()), (count.len(), count.len()));
-        let columns = count.iter().zip(sum).zip(counter);
-        let window = |(((t, count), sum), counter): (((i64, f64), (i64, Model)), _)| {
-            let (counter_t, counter): (i64, Model) = counter;
-            assert_eq!((sum.0, counter_t), (t, t));
-            Window {
+        let mut windows = Vec::new();
+        for (((t, count), sum), counter) in count.iter().zip(sum).zip(counter) {
+            assert_eq!((sum.0, counter.0), (t, t));
+            windows.push(Window {
                 t,
                 count,
                 sum: sum.1,
-                counter,
-            }
-        };
-        columns.map(window).collect::<Vec<_>>()
+                counter: counter.1,
+            });
+        }
+        windows
     };
     let chunk = |(meta, data): (&crate::tsdb::chunkenc::EncodedChunk, &[u8])| {
         let windows = decode(data);
