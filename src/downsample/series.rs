@@ -366,10 +366,12 @@ fn run_of(chunks: &[ChunkView<'_>]) -> usize {
     chunks.iter().take_while(same).count()
 }
 
-/// A chunk of aggregates is one of histograms if its counter is.
+/// A chunk of aggregates is one of histograms if its counter is, or its sum
+/// where the counter is missing.
 fn is_histogram(chunk: &AggrChunk<'_>) -> bool {
-    let counter = chunk.column(Aggr::Counter);
-    counter.is_some_and(|c| c.encoding.kind() != Some(Kind::Float))
+    let column = chunk.column(Aggr::Counter);
+    let column = column.or_else(|| chunk.column(Aggr::Sum));
+    column.is_some_and(|c| c.encoding.kind() != Some(Kind::Float))
 }
 
 /// The windows lie where the samples do, the index entries where they say.
