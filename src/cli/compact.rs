@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 
 use super::flags::{
-    BucketFlags, CompactionFlags, DryRun, Given, QuarantineFlags, RetentionFlags, RunFlags,
-    SelectionFlags, ServiceFlags,
+    BucketFlags, CompactionFlags, DryRun, Given, PolicyFlags, QuarantineFlags, RetentionFlags,
+    RunFlags, SelectionFlags, ServiceFlags,
 };
 use super::{Outcome, dry_run, quarantine, warn};
 use crate::compact::report::RunReport;
@@ -36,6 +36,8 @@ pub(super) struct Args {
     #[command(flatten)]
     pub(super) retention: RetentionFlags,
     #[command(flatten)]
+    pub(super) policy: PolicyFlags,
+    #[command(flatten)]
     pub(super) run: RunFlags,
     #[command(flatten)]
     pub(super) service: ServiceFlags,
@@ -53,7 +55,9 @@ impl Args {
         self.selection.check()?;
         self.compaction.check(given, &mut warnings)?;
         self.quarantine.check(given, &mut warnings);
-        self.retention.check(given, &mut warnings)?;
+        self.retention.check(given, &mut warnings);
+        let replicas = !self.compaction.replica_labels().is_empty();
+        self.policy.check(replicas)?;
         self.run.check()?;
         self.service.check(given)?;
         Ok(warnings)
@@ -79,6 +83,11 @@ impl Args {
             one_pass: compaction.one_pass,
             max_job_seconds: compaction.max_job_ms as f64 / 1000.0,
             keep_corrupted: self.retention.keep_corrupted_blocks,
+            retention_ms: self.retention.retention_ms(),
+            force_retention: self.retention.force,
+            downsampling: !self.retention.downsampling_disabled,
+            loss_acknowledged: self.policy.acknowledge_data_loss,
+            policies: self.policy.policies()?,
             machine: Machine {
                 threads,
                 memory_bytes: self.run.memory_bytes(),

@@ -33,6 +33,7 @@ mod held;
 pub mod leveled;
 pub mod memory;
 mod model;
+pub mod policy;
 pub mod relabel;
 mod settings;
 mod simulate;
