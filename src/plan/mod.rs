@@ -10,11 +10,16 @@
 //! - **Vertical** compaction merges blocks whose times overlap (replicas, late
 //!   uploads), **horizontal** compaction blocks that lie side by side.
 //! - **Duplicate**: a block whose sources are all contained in another one.
+//! - **Retention**: how long a block is kept after its end. One that is past it
+//!   is **retired** (marked, and out of everything) once blocks of the next
+//!   resolution **cover** it, which is to say hold all of its sources, or once it
+//!   is proven that none ever will; until then it is **held** ([`retention`]).
+//! - **Policy**: retention, dedup and downsampling of a stream ([`policy`]).
 //!
 //! ```text
-//!  BucketView --filter--> live blocks --group--> streams --leveled--> jobs
-//!                  |                                |
-//!                  +--> garbage (duplicates)        +--> held (with a reason)
+//!  BucketView --filter--> live blocks --retention--> kept --group--> streams --leveled--> jobs
+//!                  |                        |                           |
+//!                  +--> garbage             +--> retired, held          +--> held (with a reason)
 //! ```
 //!
 //! Invariants:
@@ -24,30 +29,40 @@
 //! - PL-3: a block with a no-compact mark is a source of no job.
 //! - PL-4: the newest block of a stream is only a source if it overlaps another.
 //! - PL-5: the plan is a function of (view, settings, now): same in, same out.
+//! - PL-6: a block is retired only if blocks of the next resolution that stay hold
+//!   all of its sources, if it can never be downsampled, or by force.
+//! - PL-7: a retired block is a source of no job.
 
 pub mod cost;
 pub mod filter;
 pub mod forecast;
 pub mod group;
+mod growth;
 mod held;
+mod judge;
 pub mod leveled;
 pub mod memory;
 mod model;
 pub mod policy;
 pub mod relabel;
+pub mod removal;
+pub mod retention;
 mod settings;
 mod simulate;
 pub mod view;
 
 pub use crate::merge::Dedup;
+pub use growth::{DOWNSAMPLED_FROM_MS, RESOLUTIONS_MS};
 pub use held::cure_of_quarantine;
 pub use model::{
     Cleanup, CleanupReason, Cut, CutReason, Deletion, Garbage, Held, HeldReason, Job, JobKind,
     NoCompact, NoCompactReason, Place, Plan, Reason, Stream, Tile, length,
 };
+pub use removal::Removal;
+pub use retention::{Proof, Retired, RetiredBecause, held_back};
 pub use settings::{PARTIAL_AGE_MS, RANGES_MS, Settings};
 
-use filter::Live;
+use filter::{Live, LiveBlock, State};
 use view::{BucketView, PartialView};
 
 /// Plans everything that is due, for every stream to its end.
@@ -60,19 +75,25 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
         blocks,
         garbage,
         expired,
-        excluded,
+        mut excluded,
     } = live;
+    let kept = retention::apply(blocks, (view, &excluded), settings, now_ms);
+    excluded.extend(kept.leaving.iter().map(|b| (b.id(), State::Expired)));
+    excluded.sort_unstable();
     let partials = view.partials.iter();
     let mut plan = Plan {
         deletions: expired,
         garbage,
         excluded,
+        retired: kept.retired,
+        held: kept.held,
+        pointless: kept.pointless,
         partials: partials
             .filter_map(|p| cleanup(p, settings, now_ms))
             .collect(),
         ..Plan::default()
     };
-    for group in group::groups(blocks) {
+    for group in group::groups(kept.blocks) {
         let first = plan.jobs.len();
         let outcome = simulate::run(&group, settings);
         let renumber = |tiles: Vec<Tile>| -> Vec<Tile> {
@@ -88,12 +109,41 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
         plan.cuts.extend(outcome.cut);
         plan.streams.push(Stream {
             key: group.key,
+            policy: settings.policy(&group.labels),
+            rules: settings.policies.matching(&group.labels),
             before: renumber(outcome.before),
             after: renumber(outcome.after),
             labels: group.labels,
         });
     }
+    show_retired(&mut plan, kept.leaving, settings);
+    plan.removals = removal::removals(view, &plan, settings, now_ms);
     plan
+}
+
+/// Adds blocks that are to be marked to what their streams were before.
+fn show_retired(plan: &mut Plan, leaving: Vec<LiveBlock>, settings: &Settings) {
+    let to_be_marked = |b: &LiveBlock| b.view.deletion.is_none();
+    let retired = leaving.into_iter().filter(to_be_marked).collect();
+    for group in group::groups(retired) {
+        let same = |s: &&mut Stream| s.key == group.key && s.labels == group.labels;
+        let tiles = group.blocks.iter().map(Tile::of);
+        if let Some(stream) = plan.streams.iter_mut().find(same) {
+            stream.before.extend(tiles);
+            stream.before.sort_by_key(|t| (t.range.0, t.block));
+            continue;
+        }
+        plan.streams.push(Stream {
+            key: group.key,
+            policy: settings.policy(&group.labels),
+            rules: settings.policies.matching(&group.labels),
+            before: tiles.collect(),
+            after: Vec::new(),
+            labels: group.labels,
+        });
+    }
+    let by = |s: &Stream| (s.key.resolution, s.labels.clone());
+    plan.streams.sort_by_cached_key(by);
 }
 
 /// Whether a folder without usable `meta.json` is to be removed.

@@ -9,6 +9,9 @@ use ulid::Ulid;
 use super::cost::Cost;
 use super::filter::{LiveBlock, State};
 use super::group::GroupKey;
+use super::policy::StreamPolicy;
+use super::removal::Removal;
+use super::retention::Retired;
 use crate::block::meta::Labels;
 
 /// What a run will do, in the order in which it does it, and what it will not.
@@ -18,6 +21,9 @@ pub struct Plan {
     pub deletions: Vec<Deletion>,
     /// Blocks that another block has replaced and that still lack a mark.
     pub garbage: Vec<Garbage>,
+    /// Blocks past their retention that may go and still lack a mark,
+    /// ascending by ULID.
+    pub retired: Vec<Retired>,
     /// Blocks to be kept out of compactions from now on.
     pub marks: Vec<NoCompact>,
     /// Compactions; no block is a source of two of them.
@@ -33,6 +39,11 @@ pub struct Plan {
     pub excluded: Vec<(Ulid, State)>,
     /// Every stream with its blocks before and after.
     pub streams: Vec<Stream>,
+    /// When the bytes of marked blocks go, and of those that are to be marked.
+    pub removals: Vec<Removal>,
+    /// Blocks whose downsampling makes no sense, since the result would be
+    /// retired at once, ascending by ULID.
+    pub pointless: Vec<Ulid>,
 }
 
 impl Plan {
@@ -40,6 +51,7 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty()
             && self.garbage.is_empty()
+            && self.retired.is_empty()
             && self.marks.is_empty()
             && self.deletions.is_empty()
             && self.partials.is_empty()
@@ -305,6 +317,9 @@ pub enum HeldReason {
     CompactionFailed,
     /// Their compaction needs more scratch than there is.
     Scratch,
+    /// Its retention has passed, but nothing of lower resolution stands in for
+    /// it yet.
+    AwaitsDownsampling,
 }
 
 impl HeldReason {
@@ -326,6 +341,7 @@ impl HeldReason {
             Self::ParquetMigrated => "parquet-migrated",
             Self::CompactionFailed => "compaction-failed",
             Self::Scratch => "scratch",
+            Self::AwaitsDownsampling => "awaits-downsampling",
         }
     }
 }
@@ -371,7 +387,11 @@ pub struct Stream {
     pub key: GroupKey,
     /// External labels without the replica labels.
     pub labels: Labels,
-    /// Blocks that take part, by min time.
+    /// What holds for it.
+    pub policy: StreamPolicy,
+    /// Numbers, from 1, of the rules of the policy that match it.
+    pub rules: Vec<usize>,
+    /// Blocks that take part, and those that are retired, by min time.
     pub before: Vec<Tile>,
     /// Blocks that are left, by min time.
     pub after: Vec<Tile>,

@@ -406,7 +406,7 @@ fn covers(sources: &[Ulid], wanted: &[Ulid]) -> bool {
 }
 
 impl Tile {
-    fn of(block: &LiveBlock) -> Self {
+    pub(super) fn of(block: &LiveBlock) -> Self {
         let bytes = block.view.data_bytes();
         Self {
             block: Some(block.id()),

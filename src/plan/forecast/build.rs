@@ -123,6 +123,7 @@ fn excluded(plan: &Plan) -> Vec<Excluded> {
         State::TooFresh,
         State::MarkedForDeletion,
         State::Duplicate,
+        State::Expired,
     ];
     let of = |state: State| -> Vec<Ulid> {
         let blocks = plan.excluded.iter().filter(|(_, s)| *s == state);
