@@ -13,8 +13,8 @@ use super::group::GroupKey;
 use super::growth::{
     self, DOWNSAMPLED_FROM_MS, Family, RESOLUTIONS_MS, Range, Rules, is_kept_out, level_of, long,
 };
-use super::model::{Held, HeldReason, length};
-use super::retention::{Proof, Retired, RetiredBecause, Waits, expires_ms, time};
+use super::model::{Held, HeldReason};
+use super::retention::{Proof, Retired, RetiredBecause, Waits, expires_ms, span, time};
 use super::settings::{PARTIAL_AGE_MS, Settings};
 use super::view::{BlockView, BucketView};
 use crate::block::meta::Labels;
@@ -306,7 +306,7 @@ impl<'a> Judge<'a> {
                 why: HeldReason::AwaitsDownsampling,
                 what: format!(
                     "past its retention of {} since {}; waits for {}",
-                    length(retention_ms),
+                    span(retention_ms),
                     time(since),
                     waits.what(level)
                 ),

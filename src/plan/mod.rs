@@ -41,6 +41,7 @@ mod growth;
 mod held;
 mod judge;
 pub mod leveled;
+pub mod lint;
 pub mod memory;
 mod model;
 pub mod policy;
@@ -173,6 +174,8 @@ fn cleanup(partial: &PartialView, settings: &Settings, now_ms: i64) -> Option<Cl
     })
 }
 
+#[cfg(test)]
+mod blocks_for_tests;
 #[cfg(test)]
 mod golden_tests;
 #[cfg(test)]

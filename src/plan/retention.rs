@@ -272,6 +272,29 @@ pub fn go_duration(ms: i64) -> String {
     }
 }
 
+/// A duration as Prometheus writes it: `7d`, `2d3h30m`, `1w` as `7d`.
+pub(super) fn span(ms: i64) -> String {
+    const UNITS: [(i64, &str); 5] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1000, "s"),
+        (1, "ms"),
+    ];
+    let (mut text, mut rest) = (String::new(), ms.max(0));
+    for (unit, name) in UNITS {
+        if rest >= unit {
+            text.push_str(&format!("{}{name}", rest / unit));
+            rest %= unit;
+        }
+    }
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text
+    }
+}
+
 /// RFC 3339, UTC.
 pub(super) fn time(ms: i64) -> String {
     DateTime::from_timestamp_millis(ms).map_or_else(

@@ -1,136 +1,11 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::*;
-use crate::block::markers::{DeletionMark, NoCompactMark, NoDownsampleMark};
-use crate::block::meta::{Labels, Meta};
+use crate::plan::blocks_for_tests::*;
 use crate::plan::policy::{Matchers, Policies, PolicyRule};
-use crate::plan::view::{BlockView, Finding, ListedFile};
-use crate::plan::{Settings, plan};
+use crate::plan::view::BlockView;
 use crate::tsdb::Damage;
-
-const HOUR: i64 = 3_600_000;
-const DAY: i64 = 24 * HOUR;
-/// A multiple of 14 days; hours of blocks count from here.
-const START: i64 = 14 * DAY * 1400;
-const RAW: usize = 0;
-const FIVE: usize = 1;
-const ONE: usize = 2;
-
-fn ulid(n: u64) -> Ulid {
-    Ulid::from_parts(n * 1000, u128::from(n))
-}
-
-/// A block of a level over `[from, to)` in hours, made of blocks `sources`.
-fn block(n: u64, level: usize, (from, to): (i64, i64), sources: &[u64]) -> BlockView {
-    let sources: Vec<String> = sources
-        .iter()
-        .map(|&s| format!("\"{}\"", ulid(s)))
-        .collect();
-    let json = format!(
-        r#"{{"ulid":"{id}","minTime":{},"maxTime":{},"version":1,
-            "compaction":{{"level":1,"sources":[{}]}},
-            "thanos":{{"labels":{{"cluster":"c"}},
-                       "downsample":{{"resolution":{}}},"source":"compactor"}}}}"#,
-        START + from * HOUR,
-        START + to * HOUR,
-        sources.join(","),
-        RESOLUTIONS[level],
-        id = ulid(n),
-    );
-    BlockView {
-        meta: Arc::new(Meta::parse(ulid(n), json.as_bytes()).unwrap()),
-        files: Arc::new(vec![ListedFile {
-            path: "index".into(),
-            size: 10,
-        }]),
-        damaged: None,
-        deletion: None,
-        no_compact: None,
-        no_downsample: None,
-    }
-}
-
-/// The last one is none that anybody makes.
-const RESOLUTIONS: [i64; 4] = [0, 300_000, 3_600_000, 60_000];
-
-fn raw(n: u64, range: (i64, i64)) -> BlockView {
-    block(n, RAW, range, &[n])
-}
-
-fn no_compact(mut block: BlockView, reason: &str) -> BlockView {
-    block.no_compact = Some(NoCompactMark {
-        id: block.id(),
-        version: 1,
-        details: String::new(),
-        no_compact_time: 0,
-        reason: reason.into(),
-    });
-    block
-}
-
-fn no_downsample(mut block: BlockView) -> BlockView {
-    block.no_downsample = Some(NoDownsampleMark {
-        id: block.id(),
-        version: 1,
-        details: String::new(),
-        no_downsample_time: 0,
-        reason: "manual".into(),
-    });
-    block
-}
-
-/// Marked for deletion an hour before `now`.
-fn marked(mut block: BlockView, now: i64) -> BlockView {
-    block.deletion = Some(DeletionMark {
-        id: block.id(),
-        version: 1,
-        details: "by hand".into(),
-        deletion_time: (now - HOUR) / 1000,
-    });
-    block
-}
-
-fn damaged(mut block: BlockView) -> BlockView {
-    block.damaged = Some(Finding {
-        reason: Damage::Malformed,
-        what: "index".into(),
-    });
-    block
-}
-
-fn fresh(mut block: BlockView, now: i64) -> BlockView {
-    let meta = Arc::make_mut(&mut block.meta);
-    meta.thanos.source = "sidecar".into();
-    meta.thanos.upload_time = time(now - 60_000);
-    block
-}
-
-fn with_labels(mut block: BlockView, cluster: &str) -> BlockView {
-    let meta = Arc::make_mut(&mut block.meta);
-    meta.thanos.labels = Labels::from([("cluster".into(), cluster.into())]);
-    block
-}
-
-/// Retention in days.
-fn days(raw: i64, five: i64, one: i64) -> Settings {
-    Settings {
-        retention_ms: [raw * DAY, five * DAY, one * DAY],
-        vertical: true,
-        ..Settings::default()
-    }
-}
-
-fn view(mut blocks: Vec<BlockView>) -> BucketView {
-    blocks.sort_by_key(BlockView::id);
-    BucketView {
-        blocks,
-        ..BucketView::default()
-    }
-}
-
-fn planned(blocks: &[BlockView], settings: &Settings, now: i64) -> Plan {
-    plan(&view(blocks.to_vec()), settings, now)
-}
 
 /// What becomes of block 1 at `now`: `keep`, `covered`, `held: …`, or the name
 /// of the reason or proof.
@@ -172,11 +47,6 @@ fn is(blocks: &[BlockView], settings: &Settings, now: i64, wanted: &str) {
 }
 
 const TWO_DAYS: (i64, i64) = (0, 48);
-
-/// Hours from [`START`], ms since the epoch.
-fn at(hours: i64) -> i64 {
-    START + hours * HOUR
-}
 
 #[test]
 fn retention_passes_one_ms_after_the_end_in_whole_seconds() {
