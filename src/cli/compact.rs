@@ -9,7 +9,7 @@ use super::flags::{
     BucketFlags, CompactionFlags, DryRun, Given, PolicyFlags, QuarantineFlags, RetentionFlags,
     RunFlags, SelectionFlags, ServiceFlags,
 };
-use super::{Outcome, dry_run, quarantine, warn};
+use super::{Outcome, dry_run, findings, quarantine, warn};
 use crate::compact::report::RunReport;
 use crate::compact::{Compactor, Options, keep};
 use crate::error::{Error, Kind, Result};
@@ -60,6 +60,8 @@ impl Args {
         self.policy.check(replicas)?;
         self.run.check()?;
         self.service.check(given)?;
+        // Neither cores nor time matter to it.
+        findings::check(&self.settings(1, 0)?, &mut warnings)?;
         Ok(warnings)
     }
 
@@ -234,6 +236,7 @@ fn summary(bucket: &str, report: &RunReport) -> Result<Outcome> {
         compactions = report.jobs.len(),
         failed = report.failures.len(),
         garbage = report.garbage.len(),
+        retired = report.retired.len(),
         deleted = report.deleted.len(),
         cleaned = report.cleaned.len(),
         kept_out = report.no_compact.len(),

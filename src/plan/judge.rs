@@ -303,7 +303,10 @@ impl<'a> Judge<'a> {
             held.push(Held {
                 group: GroupKey::of(RESOLUTIONS_MS[level], family.labels),
                 labels: Arc::clone(&block.labels),
-                why: HeldReason::AwaitsDownsampling,
+                why: HeldReason::AwaitsDownsampling {
+                    expired_ms: since,
+                    waits: *waits,
+                },
                 what: format!(
                     "past its retention of {} since {}; waits for {}",
                     span(retention_ms),

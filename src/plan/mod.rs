@@ -60,7 +60,7 @@ pub use model::{
     NoCompact, NoCompactReason, Place, Plan, Reason, Stream, Tile, length,
 };
 pub use removal::Removal;
-pub use retention::{Proof, Retired, RetiredBecause, held_back};
+pub use retention::{Proof, Retired, RetiredBecause, Waits, held_back};
 pub use settings::{PARTIAL_AGE_MS, RANGES_MS, Settings};
 
 use filter::{Live, LiveBlock, State};

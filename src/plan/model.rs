@@ -11,7 +11,7 @@ use super::filter::{LiveBlock, State};
 use super::group::GroupKey;
 use super::policy::StreamPolicy;
 use super::removal::Removal;
-use super::retention::Retired;
+use super::retention::{Retired, Waits};
 use crate::block::meta::Labels;
 
 /// What a run will do, in the order in which it does it, and what it will not.
@@ -319,7 +319,12 @@ pub enum HeldReason {
     Scratch,
     /// Its retention has passed, but nothing of lower resolution stands in for
     /// it yet.
-    AwaitsDownsampling,
+    AwaitsDownsampling {
+        /// When its retention passed, ms since the epoch.
+        expired_ms: i64,
+        /// What has to come first.
+        waits: Waits,
+    },
 }
 
 impl HeldReason {
@@ -327,7 +332,13 @@ impl HeldReason {
     pub fn is_problem(self) -> bool {
         matches!(
             self,
-            Self::OverlapNotAllowed | Self::Damaged | Self::Scratch
+            Self::OverlapNotAllowed
+                | Self::Damaged
+                | Self::Scratch
+                | Self::AwaitsDownsampling {
+                    waits: Waits::Acknowledgement,
+                    ..
+                }
         )
     }
 
@@ -341,7 +352,7 @@ impl HeldReason {
             Self::ParquetMigrated => "parquet-migrated",
             Self::CompactionFailed => "compaction-failed",
             Self::Scratch => "scratch",
-            Self::AwaitsDownsampling => "awaits-downsampling",
+            Self::AwaitsDownsampling { .. } => "awaits-downsampling",
         }
     }
 }

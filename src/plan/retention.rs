@@ -25,7 +25,7 @@ use ulid::Ulid;
 use super::filter::{LiveBlock, State};
 use super::growth::level_of;
 use super::judge::Judge;
-use super::model::{Held, HeldReason, Plan};
+use super::model::{Held, HeldReason, Plan, length};
 use super::policy::RESOLUTION_NAMES;
 use super::settings::Settings;
 use super::view::BucketView;
@@ -189,6 +189,18 @@ pub enum Waits {
 }
 
 impl Waits {
+    /// Stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Downsampling => "downsampling",
+            Self::Compaction => "compaction",
+            Self::Window(_) => "window",
+            Self::FreshBlock => "fresh-block",
+            Self::NewerBlock => "newer-block",
+            Self::Acknowledgement => "acknowledgement",
+        }
+    }
+
     pub(super) fn what(self, level: usize) -> String {
         let next = RESOLUTION_NAMES.get(level + 1).copied().unwrap_or_default();
         match self {
@@ -238,11 +250,8 @@ pub fn expires_ms(max_time: i64, retention_ms: i64) -> Option<i64> {
 /// level: raw, 5 minutes, 1 hour.
 pub fn held_back(plan: &Plan) -> [u64; 3] {
     let mut counts = [0; 3];
-    for held in plan
-        .held
-        .iter()
-        .filter(|h| h.why == HeldReason::AwaitsDownsampling)
-    {
+    let waits = |h: &&Held| matches!(h.why, HeldReason::AwaitsDownsampling { .. });
+    for held in plan.held.iter().filter(waits) {
         if let Some(level) = level_of(held.group.resolution) {
             counts[level] += held.blocks.len() as u64;
         }
@@ -272,7 +281,8 @@ pub fn go_duration(ms: i64) -> String {
     }
 }
 
-/// A duration as Prometheus writes it: `7d`, `2d3h30m`, `1w` as `7d`.
+/// A duration for people, as Prometheus reads it: `7d`, `40h`, `43h30m`,
+/// `2d3h30m`.
 pub(super) fn span(ms: i64) -> String {
     const UNITS: [(i64, &str); 5] = [
         (86_400_000, "d"),
@@ -281,18 +291,20 @@ pub(super) fn span(ms: i64) -> String {
         (1000, "s"),
         (1, "ms"),
     ];
+    let whole = length(ms);
+    if whole.ends_with(['d', 'h']) {
+        return whole;
+    }
+    // Below two days, people count hours.
+    let units = if ms < 2 * UNITS[0].0 { 1.. } else { 0.. };
     let (mut text, mut rest) = (String::new(), ms.max(0));
-    for (unit, name) in UNITS {
-        if rest >= unit {
+    for (unit, name) in &UNITS[units] {
+        if rest >= *unit {
             text.push_str(&format!("{}{name}", rest / unit));
             rest %= unit;
         }
     }
-    if text.is_empty() {
-        "0s".to_owned()
-    } else {
-        text
-    }
+    text
 }
 
 /// RFC 3339, UTC.

@@ -15,7 +15,7 @@ fn fate(blocks: &[BlockView], settings: &Settings, now: i64) -> String {
     let held = plan
         .held
         .iter()
-        .find(|h| h.why == HeldReason::AwaitsDownsampling && h.blocks == [ulid(1)]);
+        .find(|h| matches!(h.why, HeldReason::AwaitsDownsampling { .. }) && h.blocks == [ulid(1)]);
     let excluded = plan.excluded.contains(&(ulid(1), State::Expired));
     assert_eq!(retired.is_some(), excluded, "{plan:?}");
     match (retired, held) {
@@ -519,6 +519,11 @@ fn held_blocks_have_a_date_and_a_cure() {
     let plan = planned(&[raw(1, TWO_DAYS)], &days(7, 0, 0), now);
     let held = &plan.held[0];
     assert_eq!(held.why.as_str(), "awaits-downsampling");
+    let wanted = HeldReason::AwaitsDownsampling {
+        expired_ms: at(48) + 7 * DAY,
+        waits: Waits::Downsampling,
+    };
+    assert_eq!(held.why, wanted);
     assert_eq!(held.range, (at(0), at(48)));
     let since = format!("past its retention of 7d since {};", time(at(48) + 7 * DAY));
     assert!(held.what.starts_with(&since), "{}", held.what);
@@ -561,5 +566,19 @@ fn durations_are_written_as_go_writes_them() {
         (-90_000, "-1m30s"),
     ] {
         assert_eq!(go_duration(ms), text);
+    }
+}
+
+#[test]
+fn spans_are_short_for_people() {
+    for (ms, text) in [
+        (7 * DAY, "7d"),
+        (40 * HOUR, "40h"),
+        (43 * HOUR + HOUR / 2, "43h30m"),
+        (51 * HOUR + HOUR / 2, "2d3h30m"),
+        (HOUR / 2, "30m"),
+        (1, "1ms"),
+    ] {
+        assert_eq!(span(ms), text);
     }
 }
