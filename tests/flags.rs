@@ -357,7 +357,7 @@ fn policy_rules_are_checked_at_the_start() {
         ),
         (
             "--policy.config=- {match: '{}', dedup: penalty}",
-            "replica labels",
+            "replica-label",
         ),
         ("--policy.config-file=/no/such/file", "--policy.config-file"),
     ] {

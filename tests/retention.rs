@@ -225,11 +225,11 @@ async fn a_dry_run_tells_what_goes_when_and_why() {
     }
     for part in [
         "past their retention, to be marked",
-        "raw, 1 block, ",
+        "raw, 5 blocks, ",
         "5m, 1 block, ",
         "bytes go once the delay of their marks has passed",
         "policy (rule 1): raw for ever, 5m for ever, 1h for ever, one-to-one",
-        "5 still to be marked",
+        "10 still to be marked",
     ] {
         assert!(page.contains(part), "{part} is missing in\n{page}");
     }

@@ -262,7 +262,8 @@ impl<'a> Judge<'a> {
     /// Blocks that leave.
     pub fn gone(&self) -> impl Iterator<Item = Ulid> {
         let all = self.each();
-        all.filter_map(|(family, _, block)| family.is_gone(block.id()).then(|| block.id()))
+        let gone = all.filter(|(family, _, block)| family.is_gone(block.id()));
+        gone.map(|(_, _, block)| block.id())
     }
 
     /// A block that carries a mark needs none.

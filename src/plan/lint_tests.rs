@@ -183,12 +183,10 @@ fn rules_are_looked_at_one_by_one_and_as_they_apply() {
     assert_eq!(together[0].severity, Severity::Error);
 }
 
-/// The findings about ranges: name, reason, severity, and windows in hours.
-fn gaps(
-    blocks: &[BlockView],
-    settings: &Settings,
-    now: i64,
-) -> Vec<(&'static str, &'static str, &'static str, Vec<(i64, i64)>)> {
+/// A finding about ranges: name, reason, severity, and windows in hours.
+type Row = (&'static str, &'static str, &'static str, Vec<(i64, i64)>);
+
+fn gaps(blocks: &[BlockView], settings: &Settings, now: i64) -> Vec<Row> {
     let found = lint(&view(blocks.to_vec()), settings, now);
     let ranges = found.into_iter().filter_map(|f| {
         assert!(f.reason.is_none() || f.what.len() <= 158, "{}", f.what);

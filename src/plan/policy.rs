@@ -244,9 +244,8 @@ impl Reader<'_> {
     /// A text in single or double quotes with escapes, or in backticks without.
     fn quoted(&mut self, what: &str) -> Result<String, String> {
         let mut chars = self.rest.char_indices();
-        let quote = match chars.next() {
-            Some((_, quote @ ('"' | '\'' | '`'))) => quote,
-            _ => return Err(self.wanted(what)),
+        let Some((_, quote @ ('"' | '\'' | '`'))) = chars.next() else {
+            return Err(self.wanted(what));
         };
         let mut value = String::new();
         while let Some((at, c)) = chars.next() {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use ulid::Ulid;
 
 use super::filter::State;
-use super::model::Plan;
+use super::model::{Job, Plan};
 use super::settings::Settings;
 use super::view::BucketView;
 
@@ -40,7 +40,7 @@ pub(super) fn removals(
     now_ms: i64,
 ) -> Vec<Removal> {
     let mut to_come: BTreeMap<Ulid, String> = BTreeMap::new();
-    let replaced = plan.jobs.iter().flat_map(|job| job.source_ids());
+    let replaced = plan.jobs.iter().flat_map(Job::source_ids);
     to_come.extend(replaced.map(|id| (id, "source of compacted block".to_owned())));
     let outdated = plan.garbage.iter().map(|g| g.block);
     to_come.extend(outdated.map(|id| (id, "outdated block".to_owned())));

@@ -1,3 +1,5 @@
+#![allow(clippy::cloned_ref_to_slice_refs, reason = "rows that read alike")]
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
