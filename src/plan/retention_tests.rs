@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::plan::DOWNSAMPLED_FROM_MS;
 use crate::plan::blocks_for_tests::*;
 use crate::plan::policy::{Matchers, Policies, PolicyRule};
 use crate::plan::view::BlockView;
@@ -582,5 +585,97 @@ fn spans_are_short_for_people() {
         (1, "1ms"),
     ] {
         assert_eq!(span(ms), text);
+    }
+}
+
+/// A block anywhere on the grid of ranges, with sources and marks.
+fn any_block() -> impl Strategy<Value = BlockView> {
+    let place = (0_usize..3, 0_usize..4, 0_i64..30);
+    let sources = prop::collection::vec(1_u64..8, 0..4);
+    (1_u64..40, place, sources, 0_u8..12).prop_map(|(n, (level, length, at), sources, mark)| {
+        let length = [2, 8, 48, 336][length];
+        let start = at * 24 / length * length;
+        let made = block(n, level, (start, start + length), &sources);
+        match mark {
+            0 => marked(made, at_day(60)),
+            1 => damaged(made),
+            2 => no_compact(made, "manual"),
+            3 => no_downsample(made),
+            _ => made,
+        }
+    })
+}
+
+fn at_day(day: i64) -> i64 {
+    at(day * 24)
+}
+
+/// Sources of blocks that stay, by resolution.
+fn staying(blocks: &[BlockView], plan: &Plan, resolution: i64) -> HashSet<Ulid> {
+    let gone: HashSet<Ulid> = plan.excluded.iter().map(|(id, _)| *id).collect();
+    let stay = blocks.iter().filter(|b| {
+        let same = b.meta.thanos.downsample.resolution == resolution;
+        same && b.deletion.is_none() && !b.is_suspect() && !gone.contains(&b.id())
+    });
+    stay.flat_map(|b| b.meta.tsdb.source_ids().to_vec())
+        .collect()
+}
+
+proptest! {
+    /// PL-6 and PL-7, seen from outside.
+    #[test]
+    fn what_is_retired_is_covered_or_too_short_and_never_read(
+        blocks in prop::collection::vec(any_block(), 0..14),
+        day in 10_i64..60,
+        retention in (0_i64..20, 0_i64..20, 0_i64..20),
+        force in any::<bool>(),
+    ) {
+        let settings = Settings {
+            force_retention: force,
+            ..days(retention.0, retention.1, retention.2)
+        };
+        let mut seen = HashSet::new();
+        let blocks: Vec<BlockView> = blocks.into_iter().filter(|b| seen.insert(b.id())).collect();
+        let found = planned(&blocks, &settings, at_day(day));
+        let read: HashSet<Ulid> = found.jobs.iter().flat_map(|j| j.source_ids()).collect();
+        for retired in &found.retired {
+            let of = blocks.iter().find(|b| b.id() == retired.block).unwrap();
+            let meta = &of.meta.tsdb;
+            prop_assert!(!read.contains(&retired.block));
+            prop_assert!(at_day(day) > retired.expired_ms);
+            let level = RESOLUTIONS.iter().position(|r| *r == retired.resolution).unwrap();
+            let next = staying(&blocks, &found, RESOLUTIONS[level + 1]);
+            let covered = meta.source_ids().iter().all(|s| next.contains(s));
+            let short = |l: usize| meta.max_time - meta.min_time < DOWNSAMPLED_FROM_MS[l];
+            match retired.why {
+                RetiredBecause::Covered => prop_assert!(level < 2 && covered),
+                RetiredBecause::LastResolution => prop_assert!(level == 2),
+                RetiredBecause::Forced => prop_assert!(force && !covered),
+                RetiredBecause::NeverDownsampled(proof) => {
+                    prop_assert!(!covered);
+                    match proof {
+                        Proof::DownsamplingOff => prop_assert!(false, "it is on"),
+                        Proof::NoDownsampleMark => prop_assert!(of.no_downsample.is_some()),
+                        Proof::ResultExpired => {
+                            let kept = settings.retention_ms[level + 1];
+                            prop_assert!(kept > 0 && at_day(day) > meta.max_time + kept);
+                        }
+                        Proof::KeptOut => prop_assert!(of.no_compact.is_some() && short(level)),
+                        _ => prop_assert!(short(level)),
+                    }
+                }
+            }
+        }
+        for held in &found.held {
+            if matches!(held.why, HeldReason::AwaitsDownsampling { .. }) {
+                prop_assert!(!force, "force holds nothing");
+                let excluded = found.excluded.iter().any(|(id, _)| *id == held.blocks[0]);
+                prop_assert!(!excluded);
+            }
+        }
+        let mut turned = view(blocks);
+        turned.blocks.reverse();
+        let other_way = plan(&turned, &settings, at_day(day));
+        prop_assert_eq!(found.retired, other_way.retired);
     }
 }
