@@ -6,11 +6,13 @@ use std::sync::Arc;
 use lithify::block::markers::{MARKER_VERSION, NoCompactMark};
 use lithify::block::meta::Meta;
 use lithify::plan::forecast::{BucketFacts, SeriesByCluster, forecast};
+use lithify::plan::lint::lint;
 use lithify::plan::view::{BlockView, BucketView, ListedFile};
 use lithify::plan::{Dedup, Settings, plan as make_plan};
 
 /// A day in 2027, ms.
 const NOW: i64 = 1_800_000_000_000;
+const DAY: i64 = 86_400_000;
 
 /// A byte of options, then one `meta.json` in each line: a plan and its
 /// forecast.
@@ -19,6 +21,7 @@ const NOW: i64 = 1_800_000_000_000;
 ///  bit 0  blocks may overlap         bit 2  deduplicate by penalty
 ///  bit 1  label `b` tells replicas   bit 3  step by step
 ///  bit 4  every fourth block has a no-compact mark
+///  bit 5  raw for 7d, 5m for 30d, 1h for 90d       bit 6  by force
 /// ```
 pub fn plan(input: &[u8]) {
     let Some((&options, lines)) = input.split_first() else {
@@ -51,13 +54,21 @@ pub fn plan(input: &[u8]) {
             Dedup::OneToOne
         },
         one_pass: !bit(3),
+        retention_ms: if bit(5) {
+            [7 * DAY, 30 * DAY, 90 * DAY]
+        } else {
+            [0; 3]
+        },
+        force_retention: bit(6),
         ..Settings::default()
     };
     let plan = make_plan(&view, &settings, NOW);
-    let mut used = BTreeSet::new();
+    let mut used: BTreeSet<_> = plan.retired.iter().map(|r| r.block).collect();
+    assert_eq!(used.len(), plan.retired.len());
+    let findings = lint(&view, &settings, NOW);
     for job in &plan.jobs {
         for source in &job.sources {
-            assert!(used.insert(source.id()), "{} has two jobs", source.id());
+            assert!(used.insert(source.id()), "{} has two uses", source.id());
             assert!(source.view.no_compact.is_none(), "a mark was overlooked");
         }
         assert!(job.min_time() <= job.max_time());
@@ -69,6 +80,7 @@ pub fn plan(input: &[u8]) {
         view: &view,
         plan: &plan,
         series: &SeriesByCluster::default(),
+        findings: &findings,
     };
     let all = forecast(&[facts], "cluster", NOW);
     assert!(serde_json::to_string(&all).is_ok());

@@ -157,6 +157,7 @@ async fn predicted_requests_are_those_of_the_run() {
         view: &view,
         plan: &plan,
         series: &forecast::SeriesByCluster::new(),
+        findings: &[],
     };
     let predicted = forecast::forecast(&[facts], "cluster", NOW_MS)
         .totals

@@ -80,9 +80,9 @@ const ROWS: [Row; 51] = [
     ("min-time", Some("0000-01-01T00:00:00Z"), "=2026-01-31T00:00:00+09:00", Quiet, Some(("=2026-01-31", NO_VALUE))),
     ("objstore.config", None, "=type: S3", Quiet, None),
     ("objstore.config-file", None, "=bucket.yml", Quiet, None),
-    ("retention.resolution-1h", Some("0d"), "=1y", Refused, PROM),
-    ("retention.resolution-5m", Some("0d"), "=26w", Refused, PROM),
-    ("retention.resolution-raw", Some("0d"), "=40h", Refused, Some(("=-1h", NO_VALUE))),
+    ("retention.resolution-1h", Some("0d"), "=1y", Quiet, PROM),
+    ("retention.resolution-5m", Some("0d"), "=26w", Quiet, PROM),
+    ("retention.resolution-raw", Some("0d"), "=40h", Quiet, Some(("=-1h", NO_VALUE))),
     ("selector.relabel-config", None, RULES, Quiet, Some(("=- {action: labelmap}", CANNOT))),
     ("selector.relabel-config-file", None, "=", Quiet, Some(("=/no/such/file", CANNOT))),
     ("tracing.config", None, "=type: JAEGER", Refused, None),
@@ -97,7 +97,7 @@ const ROWS: [Row; 51] = [
 ];
 
 /// Flags that Thanos does not have.
-const OURS: [&str; 12] = [
+const OURS: [&str; 16] = [
     "cluster-label",
     "compact.one-pass",
     "detailed-exitcode",
@@ -107,7 +107,11 @@ const OURS: [&str; 12] = [
     "max-job-time",
     "max-memory",
     "max-scratch",
+    "policy.acknowledge-data-loss",
+    "policy.config",
+    "policy.config-file",
     "quarantine.max-blocks-per-run",
+    "retention.force",
     "threads",
     "help",
 ];
@@ -145,7 +149,12 @@ fn args() -> BTreeMap<String, clap::Arg> {
 /// What a command line with these flags, and otherwise nothing to remark upon,
 /// comes to: warnings, or exit code and message.
 fn check(flags: &[&str]) -> Result<Vec<String>, (i32, String)> {
-    let start = ["lithify", "compact", "--downsampling.disable"];
+    let start = [
+        "lithify",
+        "compact",
+        "--downsampling.disable",
+        "--policy.acknowledge-data-loss",
+    ];
     lithify::cli::check(start.iter().chain(flags))
 }
 
@@ -272,6 +281,98 @@ fn missing_downsampling_is_said_unless_it_is_switched_off() {
     assert!(!said(&["--downsampling.disable"]));
 }
 
+/// What the policy linter says about a command line: warnings, or exit code
+/// and message.
+fn lint(flags: &[&str]) -> Result<Vec<String>, (i32, String)> {
+    let start = ["lithify", "compact"];
+    let mut warnings = lithify::cli::check(start.iter().chain(flags))?;
+    warnings.retain(|w| !w.contains("does not downsample"));
+    Ok(warnings)
+}
+
+#[test]
+fn retention_that_loses_data_is_refused_unless_acknowledged() {
+    let raw = "--retention.resolution-raw=7d";
+    let platform = [
+        raw,
+        "--retention.resolution-5m=30d",
+        "--retention.resolution-1h=90d",
+    ];
+    assert_eq!(lint(&platform), Ok(vec![]));
+    let rule = "--policy.config=- {match: '{a=\"b\"}', downsampling: false}";
+    let level = "--debug.max-compaction-level=2";
+    for (flags, kind) in [
+        (&[raw, "--downsampling.disable"][..], "[downsampling-off]"),
+        (&[raw, "--retention.force"], "[forced]"),
+        (&[raw, level], "[ranges-too-short]"),
+        (&[raw, rule], "[downsampling-off]"),
+    ] {
+        let (code, text) = lint(flags).unwrap_err();
+        assert!(code == CANNOT && text.contains(kind), "{flags:?}: {text}");
+        let cure = "--policy.acknowledge-data-loss";
+        assert!(text.contains(cure), "{flags:?}: {text}");
+        let flags: Vec<&str> = flags.iter().copied().chain([cure]).collect();
+        let warnings = lint(&flags).unwrap();
+        let only_level = warnings.iter().all(|w| w.contains("max-compaction-level"));
+        assert!(only_level, "{flags:?}: {warnings:?}");
+    }
+    assert!(lint(&[raw, rule]).unwrap_err().1.contains("rule 1"));
+}
+
+#[test]
+fn retention_below_what_is_downsampled_is_refused_as_upstream() {
+    for (flag, least) in [
+        ("--retention.resolution-raw=39h", "40h"),
+        ("--retention.resolution-5m=239h", "10d"),
+    ] {
+        let known = "--policy.acknowledge-data-loss";
+        let (code, text) = lint(&[flag, known]).unwrap_err();
+        assert!(code == CANNOT && text.contains(least), "{text}");
+        assert!(text.contains("[retention-too-short]"), "{text}");
+        assert!(lint(&[flag, known, "--downsampling.disable"]).is_ok());
+    }
+    let rule = "--policy.config=- {match: '{}', retention: {raw: 1d}}";
+    assert!(lint(&[rule]).unwrap_err().1.contains("rule 1"));
+}
+
+#[test]
+fn retention_that_is_not_what_it_seems_is_warned_of() {
+    let warned = |flag: &str, part: &str| {
+        let warnings = lint(&[flag, "--retention.resolution-raw=41h"]).unwrap();
+        assert!(warnings.iter().any(|w| w.contains(part)), "{warnings:?}");
+    };
+    warned("--retention.resolution-5m=12d", "held for up to 14d3h30m");
+    warned("--retention.resolution-5m=12d", "held for up to 43h30m");
+    let rule = "--policy.config=- {match: '{a=\"b\"}', retention: {5m: 11d}}";
+    warned(rule, "--policy.config rule 1: 5m blocks are kept for 11d");
+}
+
+#[test]
+fn policy_rules_are_checked_at_the_start() {
+    for (flag, part) in [
+        ("--policy.config=- {match: '{}', keep: 1d}", "line 1"),
+        (
+            "--policy.config=- {match: '{a}', dedup: penalty}",
+            "character 3",
+        ),
+        (
+            "--policy.config=- {match: '{}', dedup: penalty}",
+            "replica-label",
+        ),
+        ("--policy.config-file=/no/such/file", "--policy.config-file"),
+    ] {
+        let (code, text) = lint(&[flag]).unwrap_err();
+        assert!(code == CANNOT && text.contains(part), "{flag}: {text}");
+        assert!(text.lines().count() > 1, "no cure for {flag}: {text}");
+    }
+    let both = ["--policy.config=[]", "--policy.config-file=x"];
+    assert!(lint(&both).unwrap_err().1.contains("both set"));
+    let replica = "--deduplication.replica-label=r";
+    let rule = "--policy.config=- {match: '{r=\"a\"}', dedup: penalty}";
+    let warnings = lint(&[replica, rule]).unwrap();
+    assert!(warnings[0].contains("replica label r"), "{warnings:?}");
+}
+
 #[test]
 fn ours_parse() {
     for good in [
@@ -284,6 +385,9 @@ fn ours_parse() {
         "--max-job-time=1.5h",
         "--keep-corrupted-blocks",
         "--quarantine.max-blocks-per-run=0",
+        "--policy.config=[]",
+        "--policy.config-file=",
+        "--retention.force",
         "--detailed-exitcode",
         "--cluster-label=cluster",
         "--threads=2",

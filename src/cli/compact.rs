@@ -6,10 +6,10 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 
 use super::flags::{
-    BucketFlags, CompactionFlags, DryRun, Given, QuarantineFlags, RetentionFlags, RunFlags,
-    SelectionFlags, ServiceFlags,
+    BucketFlags, CompactionFlags, DryRun, Given, PolicyFlags, QuarantineFlags, RetentionFlags,
+    RunFlags, SelectionFlags, ServiceFlags,
 };
-use super::{Outcome, dry_run, quarantine, warn};
+use super::{Outcome, dry_run, findings, quarantine, warn};
 use crate::compact::report::RunReport;
 use crate::compact::{Compactor, Options, keep};
 use crate::error::{Error, Kind, Result};
@@ -36,6 +36,8 @@ pub(super) struct Args {
     #[command(flatten)]
     pub(super) retention: RetentionFlags,
     #[command(flatten)]
+    pub(super) policy: PolicyFlags,
+    #[command(flatten)]
     pub(super) run: RunFlags,
     #[command(flatten)]
     pub(super) service: ServiceFlags,
@@ -53,9 +55,13 @@ impl Args {
         self.selection.check()?;
         self.compaction.check(given, &mut warnings)?;
         self.quarantine.check(given, &mut warnings);
-        self.retention.check(given, &mut warnings)?;
+        self.retention.check(given, &mut warnings);
+        let replicas = !self.compaction.replica_labels().is_empty();
+        self.policy.check(replicas)?;
         self.run.check()?;
         self.service.check(given)?;
+        // Neither cores nor time matter to it.
+        findings::check(&self.settings(1, 0)?, &mut warnings)?;
         Ok(warnings)
     }
 
@@ -76,10 +82,14 @@ impl Args {
             ),
             selector: self.selection.selector()?,
             max_index_bytes: compaction.max_index_bytes,
-            downsampling: !self.retention.downsampling_disabled,
             one_pass: compaction.one_pass,
             max_job_seconds: compaction.max_job_ms as f64 / 1000.0,
             keep_corrupted: self.retention.keep_corrupted_blocks,
+            retention_ms: self.retention.retention_ms(),
+            force_retention: self.retention.force,
+            downsampling: !self.retention.downsampling_disabled,
+            loss_acknowledged: self.policy.acknowledge_data_loss,
+            policies: self.policy.policies()?,
             machine: Machine {
                 threads,
                 memory_bytes: self.run.memory_bytes(),
@@ -226,6 +236,7 @@ fn summary(bucket: &str, report: &RunReport) -> Result<Outcome> {
         compactions = report.jobs.len(),
         failed = report.failures.len(),
         garbage = report.garbage.len(),
+        retired = report.retired.len(),
         deleted = report.deleted.len(),
         cleaned = report.cleaned.len(),
         kept_out = report.no_compact.len(),

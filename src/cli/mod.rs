@@ -19,6 +19,7 @@ mod compact;
 mod demo;
 mod dry_run;
 pub mod duration;
+mod findings;
 mod flags;
 mod human;
 mod quarantine;

@@ -31,7 +31,7 @@ use crate::error::{Error, Kind, Result};
 use crate::merge::{MergeFn, MergeMemory, MergeOptions, Merged, Output, Source};
 use crate::objstore::{Bucket, UploadSettings};
 use crate::plan::filter::LiveBlock;
-use crate::plan::{self, Dedup, Job};
+use crate::plan::{self, Job};
 use crate::runtime::clock::{Clock, StopWatch};
 use crate::tsdb;
 use crate::tsdb::chunks::DEFAULT_SEGMENT_SIZE;
@@ -48,8 +48,6 @@ pub struct JobContext {
     pub pool: Arc<ThreadPool>,
     /// Folder for output indexes.
     pub scratch: PathBuf,
-    /// How replicas become one.
-    pub dedup: Dedup,
     /// What jobs may take together.
     pub(super) budget: Budget,
     /// How sources become one block.
@@ -278,7 +276,7 @@ async fn merge_on_a_thread(
     let options = MergeOptions {
         pool: Arc::clone(&context.pool),
         range: (job.min_time(), job.max_time()),
-        dedup: context.dedup,
+        dedup: job.dedup,
         products: job.products,
         one_in: 1,
         segment_bytes: DEFAULT_SEGMENT_SIZE,

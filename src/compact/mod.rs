@@ -32,6 +32,7 @@ mod budget;
 mod check;
 pub mod clusters;
 mod delete;
+mod findings;
 pub mod job;
 pub mod keep;
 mod look;

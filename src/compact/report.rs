@@ -7,6 +7,7 @@ use crate::downsample::Counts;
 use crate::error::Error;
 use crate::merge::Ledger;
 use crate::plan::group::GroupKey;
+use crate::plan::lint::Finding;
 use crate::plan::view::Problem;
 use crate::plan::{Held, JobKind, Reason};
 use crate::tsdb::Damage;
@@ -123,6 +124,8 @@ pub struct RunReport {
     pub failures: Vec<Failure>,
     /// Blocks marked because another one had replaced them already.
     pub garbage: Vec<Ulid>,
+    /// Blocks marked because their retention has passed.
+    pub retired: Vec<Ulid>,
     /// Blocks that are kept out of compactions from now on.
     pub no_compact: Vec<Ulid>,
     /// Damaged blocks that were marked in this run.
@@ -136,6 +139,8 @@ pub struct RunReport {
     pub deleted: Vec<Ulid>,
     /// Folders removed that were no blocks.
     pub cleaned: Vec<Ulid>,
+    /// What the policy linter found at the first look.
+    pub findings: Vec<Finding>,
     /// Work that is not done, as of the last plan.
     pub held: Vec<Held>,
     /// Folders that are no usable blocks, as of the last look.
@@ -189,6 +194,7 @@ impl RunReport {
     pub fn is_idle(&self) -> bool {
         self.jobs.is_empty()
             && self.garbage.is_empty()
+            && self.retired.is_empty()
             && self.no_compact.is_empty()
             && self.quarantined.is_empty()
             && self.deleted.is_empty()

@@ -14,7 +14,7 @@ use super::look::Known;
 use super::quarantine::{Ended, Listed, Quarantine};
 use super::report::{RunReport, Task};
 use super::sync::Syncer;
-use super::{delete, mark, scratch};
+use super::{delete, findings, mark, scratch};
 use crate::error::{Error, Kind, Result};
 use crate::merge::MergeFn;
 use crate::objstore::Bucket;
@@ -79,6 +79,8 @@ impl Compactor {
             report.passes += 1;
             if report.passes == 1 {
                 report.blocks_seen = view.blocks.len();
+                report.findings = plan::lint::lint(&view, &self.options.plan, self.clock.now_ms());
+                findings::log(self.bucket.name(), &report.findings);
             }
             context.known.add(view.blocks.iter().map(BlockView::id));
             report.held.clone_from(&plan.held);
@@ -116,7 +118,6 @@ impl Compactor {
             scratch: self.options.scratch.clone(),
             budget: Budget::new(&self.options.plan.machine),
             merge: self.options.merge,
-            dedup: self.options.plan.dedup,
             known: Known::default(),
             concurrency: self.options.concurrency,
         }
@@ -150,7 +151,8 @@ impl Compactor {
         }
     }
 
-    /// Marks what other blocks have replaced, and what is to be kept out.
+    /// Marks what other blocks have replaced, what is past its retention, and
+    /// what is to be kept out.
     async fn mark(&self, plan: &Plan, report: &mut RunReport) {
         for garbage in &plan.garbage {
             let (block, clock) = (garbage.block, self.clock.as_ref());
@@ -158,6 +160,20 @@ impl Compactor {
                 Ok(_) => {
                     tracing::info!(%block, covered_by = %garbage.covered_by, "marked outdated block");
                     report.garbage.push(block);
+                }
+                Err(error) => report.fail(Task::Mark(block), error),
+            }
+        }
+        for retired in &plan.retired {
+            let (block, clock) = (retired.block, self.clock.as_ref());
+            match mark::for_deletion(&self.bucket, clock, block, &retired.details()).await {
+                Ok(_) => {
+                    tracing::info!(
+                        %block, resolution_ms = retired.resolution,
+                        why = retired.why.as_str(), because = retired.why.sentence(),
+                        "block is past its retention"
+                    );
+                    report.retired.push(block);
                 }
                 Err(error) => report.fail(Task::Mark(block), error),
             }

@@ -12,7 +12,7 @@ use rayon::ThreadPool;
 use super::job::{on_a_thread, open_sources};
 use crate::block;
 use crate::error::Result;
-use crate::merge::{self, Dedup, MergeMemory, MergeOptions, Merged, MergedBlock, Output};
+use crate::merge::{self, MergeMemory, MergeOptions, Merged, MergedBlock, Output};
 use crate::objstore::Bucket;
 use crate::plan::Job;
 use crate::plan::cost::Cost;
@@ -26,7 +26,6 @@ use crate::tsdb::chunks::DEFAULT_SEGMENT_SIZE;
 pub async fn measure(
     bucket: &Bucket,
     pool: &Arc<ThreadPool>,
-    dedup: Dedup,
     job: &mut Job,
     one_in: u32,
 ) -> Result<()> {
@@ -34,7 +33,7 @@ pub async fn measure(
     let options = MergeOptions {
         pool: Arc::clone(pool),
         range: (job.min_time(), job.max_time()),
-        dedup,
+        dedup: job.dedup,
         products: job.products,
         one_in: one_in.max(1),
         segment_bytes: DEFAULT_SEGMENT_SIZE,

@@ -22,7 +22,6 @@ use super::filter::LiveBlock;
 use super::lower::{self, LowerCost};
 use super::memory::{BASE_BYTES, JobMemory, JobSizes};
 use super::model::Place;
-use super::settings::Settings;
 use crate::block::INDEX;
 use crate::block::io::window_bytes;
 use crate::block::meta::Labels;
@@ -151,10 +150,9 @@ const PENALTY_KEEPS: f64 = 0.8;
 pub fn predict(
     sources: &[LiveBlock],
     places: &[Place],
-    products: Products,
-    settings: &Settings,
+    (products, dedup): (Products, Dedup),
+    machine: &Machine,
 ) -> Cost {
-    let (dedup, machine) = (settings.dedup, &settings.machine);
     let mut cost = Cost::default();
     let mut chunk_bytes: Span = (0, 0);
     let mut mixed = 0;

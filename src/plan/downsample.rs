@@ -22,16 +22,12 @@ use ulid::Ulid;
 use super::cost;
 use super::filter::LiveBlock;
 use super::group::{Group, GroupKey};
+use super::growth::DOWNSAMPLED_FROM_MS;
 use super::model::{HeldReason, Job, JobKind, Place, Plan, Reason, Stream, Tile};
+use super::retention::expires_ms;
 use super::settings::Settings;
 use crate::downsample::{FIVE_MINUTES_MS, ONE_HOUR_MS};
-use crate::merge::Products;
-
-/// Shortest raw block that gets one of 5m, ms.
-pub const LEAST_RAW_MS: i64 = 40 * 3600 * 1000;
-
-/// Shortest block of 5m that gets one of 1h, ms.
-pub const LEAST_FIVE_MINUTES_MS: i64 = 10 * 24 * 3600 * 1000;
+use crate::merge::{Dedup, Products};
 
 /// A block as it will be once the compactions of the plan are done.
 struct Node<'a> {
@@ -55,20 +51,27 @@ enum What {
 /// Adds products to the jobs of `plan`, and jobs that only downsample.
 ///
 /// `groups` are those of the plan's streams, in that order.
-pub(super) fn add(plan: &mut Plan, groups: &[Group], settings: &Settings) {
-    if !settings.downsampling || (!settings.one_pass && !plan.jobs.is_empty()) {
+pub(super) fn add(plan: &mut Plan, groups: &[Group], settings: &Settings, now_ms: i64) {
+    if !settings.one_pass && !plan.jobs.is_empty() {
         return;
     }
+    let [least_raw, least_five] = DOWNSAMPLED_FROM_MS;
     let have_five = sources_of(groups, FIVE_MINUTES_MS);
     let have_hour = sources_of(groups, ONE_HOUR_MS);
     let mut wanted: Vec<(Node<'_>, Products)> = Vec::new();
     for node in nodes(plan, groups) {
-        let five = node.is_due(0, LEAST_RAW_MS, &have_five);
+        let policy = settings.policy(&node.group.labels);
+        if !policy.downsampling {
+            continue;
+        }
+        let five = node.is_due(0, least_raw, &have_five);
         // Of a block of 5m, whether it is there or made now.
         let hour = if five {
-            node.lacks(LEAST_FIVE_MINUTES_MS, &have_hour)
+            // It would be retired at once.
+            let gone = expires_ms(node.range.1, policy.retention_ms[2]).is_some_and(|t| t < now_ms);
+            !gone && node.lacks(least_five, &have_hour)
         } else {
-            node.is_due(FIVE_MINUTES_MS, LEAST_FIVE_MINUTES_MS, &have_hour)
+            node.is_due(FIVE_MINUTES_MS, least_five, &have_hour)
         };
         let products = Products {
             from: node.group.resolution,
@@ -142,7 +145,10 @@ fn origin(
         let number = *numbers.get(&id)?;
         let block = &group.blocks[number];
         let view = &block.view;
-        let fit = view.no_downsample.is_none() && !view.is_suspect() && !waiting.contains(&id);
+        let fit = view.no_downsample.is_none()
+            && !view.is_suspect()
+            && !waiting.contains(&id)
+            && plan.pointless.binary_search(&id).is_err();
         return Some((What::Block(number), block.sources().to_vec(), fit));
     }
     let number = tile.job?;
@@ -154,7 +160,9 @@ fn origin(
         .collect();
     sources.sort_unstable();
     sources.dedup();
-    Some((What::Job(number), sources, true))
+    let pointless = |b: &LiveBlock| plan.pointless.binary_search(&b.id()).is_ok();
+    let fit = !job.sources.iter().all(pointless);
+    Some((What::Job(number), sources, fit))
 }
 
 impl Node<'_> {
@@ -177,6 +185,7 @@ fn alone(group: &Group, source: LiveBlock) -> Job {
         labels: group.labels.clone(),
         resolution: group.resolution,
         products: Products::merged(group.resolution),
+        dedup: Dedup::OneToOne,
         places: vec![Place {
             keep: (source.min_time(), source.max_time()),
             run: 0,
@@ -196,7 +205,8 @@ fn make(plan: &mut Plan, number: usize, products: Products, settings: &Settings)
         return;
     };
     job.products = products;
-    job.cost = cost::predict(&job.sources, &job.places, products, settings);
+    let how = (products, job.dedup);
+    job.cost = cost::predict(&job.sources, &job.places, how, &settings.machine);
     let (range, level) = ((job.min_time(), job.max_time()), job.level);
     let labels = job.labels.clone();
     let lower = job.cost.lower.clone();
@@ -223,6 +233,8 @@ fn make(plan: &mut Plan, number: usize, products: Products, settings: &Settings)
         }
         plan.streams.push(Stream {
             key,
+            policy: settings.policy(&labels),
+            rules: settings.policies.matching(&labels),
             labels: labels.clone(),
             before: Vec::new(),
             after: vec![tile],

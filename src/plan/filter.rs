@@ -84,6 +84,8 @@ pub enum State {
     MarkedForDeletion,
     /// Another block holds all its sources.
     Duplicate,
+    /// Past its retention, and about to go (upstream has no such state).
+    Expired,
 }
 
 impl State {
@@ -95,6 +97,7 @@ impl State {
             Self::TooFresh => "too-fresh",
             Self::MarkedForDeletion => "marked-for-deletion",
             Self::Duplicate => "duplicate",
+            Self::Expired => "expired",
         }
     }
 }

@@ -10,12 +10,17 @@
 //! - **Vertical** compaction merges blocks whose times overlap (replicas, late
 //!   uploads), **horizontal** compaction blocks that lie side by side.
 //! - **Duplicate**: a block whose sources are all contained in another one.
+//! - **Retention**: how long a block is kept after its end. One that is past it
+//!   is **retired** (marked, and out of everything) once blocks of the next
+//!   resolution **cover** it, which is to say hold all of its sources, or once it
+//!   is proven that none ever will; until then it is **held** ([`retention`]).
+//! - **Policy**: retention, dedup and downsampling of a stream ([`policy`]).
 //!
 //! ```text
-//!  BucketView --filter--> live blocks --group--> streams --leveled--> jobs
-//!                  |                                |                   |
-//!                  +--> garbage (duplicates)        +--> held           +--> downsample: lower
-//!                                                        (with a reason)     resolutions beside them
+//!  BucketView --filter--> live blocks --retention--> kept --group--> streams --leveled--> jobs
+//!                  |                        |                           |                  |
+//!                  +--> garbage             +--> retired, held          +--> held          +--> downsample:
+//!                                                                      (with a reason)    lower resolutions
 //! ```
 //!
 //! Invariants:
@@ -25,32 +30,44 @@
 //! - PL-3: a block with a no-compact mark is a source of no job.
 //! - PL-4: the newest block of a stream is only a source if it overlaps another.
 //! - PL-5: the plan is a function of (view, settings, now): same in, same out.
+//! - PL-6: a block is retired only if blocks of the next resolution that stay hold
+//!   all of its sources, if it can never be downsampled, or by force.
+//! - PL-7: a retired block is a source of no job.
 
 pub mod cost;
 pub mod downsample;
 pub mod filter;
 pub mod forecast;
 pub mod group;
+mod growth;
 mod held;
+mod judge;
 pub mod leveled;
+pub mod lint;
 mod lower;
 pub mod memory;
 mod model;
+pub mod policy;
 pub mod relabel;
+pub mod removal;
+pub mod retention;
 mod settings;
 mod simulate;
 pub mod view;
 
 pub use crate::merge::{Dedup, Products};
+pub use growth::{DOWNSAMPLED_FROM_MS, RESOLUTIONS_MS};
 pub use held::cure_of_quarantine;
 pub use lower::LowerCost;
 pub use model::{
     Cleanup, CleanupReason, Cut, CutReason, Deletion, Garbage, Held, HeldReason, Job, JobKind,
     NoCompact, NoCompactReason, Place, Plan, Reason, Stream, Tile, length, resolution_name,
 };
+pub use removal::Removal;
+pub use retention::{Proof, Retired, RetiredBecause, Waits, held_back};
 pub use settings::{PARTIAL_AGE_MS, RANGES_MS, Settings};
 
-use filter::Live;
+use filter::{Live, LiveBlock, State};
 use view::{BucketView, PartialView};
 
 /// Plans everything that is due, for every stream to its end.
@@ -63,19 +80,25 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
         blocks,
         garbage,
         expired,
-        excluded,
+        mut excluded,
     } = live;
+    let kept = retention::apply(blocks, (view, &excluded), settings, now_ms);
+    excluded.extend(kept.leaving.iter().map(|b| (b.id(), State::Expired)));
+    excluded.sort_unstable();
     let partials = view.partials.iter();
     let mut plan = Plan {
         deletions: expired,
         garbage,
         excluded,
+        retired: kept.retired,
+        held: kept.held,
+        pointless: kept.pointless,
         partials: partials
             .filter_map(|p| cleanup(p, settings, now_ms))
             .collect(),
         ..Plan::default()
     };
-    let groups = group::groups(blocks);
+    let groups = group::groups(kept.blocks);
     for group in &groups {
         let first = plan.jobs.len();
         let outcome = simulate::run(group, settings);
@@ -92,13 +115,42 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
         plan.cuts.extend(outcome.cut);
         plan.streams.push(Stream {
             key: group.key,
+            policy: settings.policy(&group.labels),
+            rules: settings.policies.matching(&group.labels),
             before: renumber(outcome.before),
             after: renumber(outcome.after),
             labels: group.labels.clone(),
         });
     }
-    downsample::add(&mut plan, &groups, settings);
+    downsample::add(&mut plan, &groups, settings, now_ms);
+    show_retired(&mut plan, kept.leaving, settings);
+    plan.removals = removal::removals(view, &plan, settings, now_ms);
     plan
+}
+
+/// Adds blocks that are to be marked to what their streams were before.
+fn show_retired(plan: &mut Plan, leaving: Vec<LiveBlock>, settings: &Settings) {
+    let to_be_marked = |b: &LiveBlock| b.view.deletion.is_none();
+    let retired = leaving.into_iter().filter(to_be_marked).collect();
+    for group in group::groups(retired) {
+        let same = |s: &&mut Stream| s.key == group.key && s.labels == group.labels;
+        let tiles = group.blocks.iter().map(Tile::of);
+        if let Some(stream) = plan.streams.iter_mut().find(same) {
+            stream.before.extend(tiles);
+            stream.before.sort_by_key(|t| (t.range.0, t.block));
+            continue;
+        }
+        plan.streams.push(Stream {
+            key: group.key,
+            policy: settings.policy(&group.labels),
+            rules: settings.policies.matching(&group.labels),
+            before: tiles.collect(),
+            after: Vec::new(),
+            labels: group.labels,
+        });
+    }
+    let by = |s: &Stream| (s.key.resolution, s.labels.clone());
+    plan.streams.sort_by_cached_key(by);
 }
 
 /// Whether a folder without usable `meta.json` is to be removed.
@@ -128,6 +180,8 @@ fn cleanup(partial: &PartialView, settings: &Settings, now_ms: i64) -> Option<Cl
     })
 }
 
+#[cfg(test)]
+mod blocks_for_tests;
 #[cfg(test)]
 mod golden_tests;
 #[cfg(test)]

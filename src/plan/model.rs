@@ -9,8 +9,11 @@ use ulid::Ulid;
 use super::cost::Cost;
 use super::filter::{LiveBlock, State};
 use super::group::GroupKey;
+use super::policy::StreamPolicy;
+use super::removal::Removal;
+use super::retention::{Retired, Waits};
 use crate::block::meta::Labels;
-use crate::merge::Products;
+use crate::merge::{Dedup, Products};
 
 /// What a run will do, in the order in which it does it, and what it will not.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +22,9 @@ pub struct Plan {
     pub deletions: Vec<Deletion>,
     /// Blocks that another block has replaced and that still lack a mark.
     pub garbage: Vec<Garbage>,
+    /// Blocks past their retention that may go and still lack a mark,
+    /// ascending by ULID.
+    pub retired: Vec<Retired>,
     /// Blocks to be kept out of compactions from now on.
     pub marks: Vec<NoCompact>,
     /// Compactions; no block is a source of two of them.
@@ -34,6 +40,11 @@ pub struct Plan {
     pub excluded: Vec<(Ulid, State)>,
     /// Every stream with its blocks before and after.
     pub streams: Vec<Stream>,
+    /// When the bytes of marked blocks go, and of those that are to be marked.
+    pub removals: Vec<Removal>,
+    /// Blocks whose downsampling makes no sense, since the result would be
+    /// retired at once, ascending by ULID.
+    pub pointless: Vec<Ulid>,
 }
 
 impl Plan {
@@ -41,6 +52,7 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty()
             && self.garbage.is_empty()
+            && self.retired.is_empty()
             && self.marks.is_empty()
             && self.deletions.is_empty()
             && self.partials.is_empty()
@@ -76,6 +88,8 @@ pub struct Job {
     pub resolution: i64,
     /// What is made: the merged block, lower resolutions of it, or both.
     pub products: Products,
+    /// How samples of several sources become one series.
+    pub dedup: Dedup,
     /// What is merged, by min time, then ULID.
     pub sources: Vec<LiveBlock>,
     /// Where each source comes in, in the order of `sources`.
@@ -334,6 +348,14 @@ pub enum HeldReason {
     CompactionFailed,
     /// Their compaction needs more scratch than there is.
     Scratch,
+    /// Its retention has passed, but nothing of lower resolution stands in for
+    /// it yet.
+    AwaitsDownsampling {
+        /// When its retention passed, ms since the epoch.
+        expired_ms: i64,
+        /// What has to come first.
+        waits: Waits,
+    },
 }
 
 impl HeldReason {
@@ -341,7 +363,13 @@ impl HeldReason {
     pub fn is_problem(self) -> bool {
         matches!(
             self,
-            Self::OverlapNotAllowed | Self::Damaged | Self::Scratch
+            Self::OverlapNotAllowed
+                | Self::Damaged
+                | Self::Scratch
+                | Self::AwaitsDownsampling {
+                    waits: Waits::Acknowledgement,
+                    ..
+                }
         )
     }
 
@@ -355,6 +383,7 @@ impl HeldReason {
             Self::ParquetMigrated => "parquet-migrated",
             Self::CompactionFailed => "compaction-failed",
             Self::Scratch => "scratch",
+            Self::AwaitsDownsampling { .. } => "awaits-downsampling",
         }
     }
 }
@@ -400,7 +429,11 @@ pub struct Stream {
     pub key: GroupKey,
     /// External labels without the replica labels.
     pub labels: Labels,
-    /// Blocks that take part, by min time.
+    /// What holds for it.
+    pub policy: StreamPolicy,
+    /// Numbers, from 1, of the rules of the policy that match it.
+    pub rules: Vec<usize>,
+    /// Blocks that take part, and those that are retired, by min time.
     pub before: Vec<Tile>,
     /// Blocks that are left, by min time.
     pub after: Vec<Tile>,

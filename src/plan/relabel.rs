@@ -161,7 +161,7 @@ impl Step {
 }
 
 /// Prometheus' anchors: the whole text, and `.` matches line breaks too.
-fn anchored(pattern: &str) -> Result<Regex> {
+pub(super) fn anchored(pattern: &str) -> Result<Regex> {
     Regex::new(&format!("^(?s:{pattern})$")).map_err(|e| {
         Error::new(Kind::Config, format!("regex {pattern:?} cannot be used"))
             .with_source(e)

@@ -1,8 +1,10 @@
 //! Everything the planner may depend on besides the bucket and the time.
 
 use super::cost::Machine;
+use super::policy::{Policies, StreamPolicy};
 use super::relabel::Selector;
 use super::view::BlockView;
+use crate::block::meta::Labels;
 use crate::merge::Dedup;
 
 /// Block ranges of `thanos compact`, ms: 1h is only the smallest block size,
@@ -36,14 +38,24 @@ pub struct Settings {
     /// Largest index a compaction may make, bytes. Blocks are kept out of
     /// compactions from [`Settings::INDEX_SHARE`] of it on.
     pub max_index_bytes: u64,
-    /// Blocks that are long enough get a block of lower resolution beside them.
-    pub downsampling: bool,
     /// Straight from the sources into the final block, or step by step.
     pub one_pass: bool,
     /// Predicted seconds at which a chain of compactions is cut.
     pub max_job_seconds: f64,
     /// A folder whose `meta.json` is no JSON is never removed.
     pub keep_corrupted: bool,
+    /// How long raw blocks, blocks of 5 minutes and of 1 hour are kept after
+    /// their end, ms; 0 is for ever.
+    pub retention_ms: [i64; 3],
+    /// A block past its retention is retired even if nothing of lower
+    /// resolution stands in for it and something could.
+    pub force_retention: bool,
+    /// Whether blocks of lower resolution are made.
+    pub downsampling: bool,
+    /// Whoever runs this knows that data goes which no lower resolution keeps.
+    pub loss_acknowledged: bool,
+    /// Rules that change retention, dedup and downsampling for some streams.
+    pub policies: Policies,
     /// What predictions are made for.
     pub machine: Machine,
 }
@@ -56,6 +68,21 @@ impl Settings {
     /// The limit that sums of index sizes are compared with, bytes.
     pub fn index_limit(&self) -> u64 {
         (self.max_index_bytes as f64 * Self::INDEX_SHARE) as u64
+    }
+
+    /// What holds for a stream with these labels (replica labels taken off):
+    /// the rules, and the values above where no rule says anything.
+    pub fn policy(&self, labels: &Labels) -> StreamPolicy {
+        self.policies.of(labels, self.flag_policy())
+    }
+
+    /// What holds where no rule says anything.
+    pub fn flag_policy(&self) -> StreamPolicy {
+        StreamPolicy {
+            retention_ms: self.retention_ms,
+            dedup: self.dedup,
+            downsampling: self.downsampling,
+        }
     }
 
     /// Whether the selector gives a block to this process.
@@ -82,10 +109,14 @@ impl Default for Settings {
             time_range_ms: (i64::MIN, i64::MAX),
             selector: Selector::default(),
             max_index_bytes: 64 << 30,
-            downsampling: true,
             one_pass: true,
             max_job_seconds: 3600.0,
             keep_corrupted: false,
+            retention_ms: [0; 3],
+            force_retention: false,
+            downsampling: true,
+            loss_acknowledged: false,
+            policies: Policies::default(),
             machine: Machine::default(),
         }
     }

@@ -26,7 +26,7 @@ use super::model::{
     Cut, CutReason, Held, Job, JobKind, NoCompact, NoCompactReason, Place, Reason, Tile,
 };
 use super::settings::Settings;
-use crate::merge::Products;
+use crate::merge::{Dedup, Products};
 
 /// What becomes of one stream.
 #[derive(Debug, Default)]
@@ -251,17 +251,21 @@ impl Simulation<'_> {
         leaves
     }
 
+    /// How the samples of this stream become one.
+    fn dedup(&self) -> Dedup {
+        self.settings.policy(&self.group.labels).dedup
+    }
+
+    fn predict(&self, sources: &[LiveBlock], places: &[Place]) -> Cost {
+        let how = (Products::merged(self.group.resolution), self.dedup());
+        cost::predict(sources, places, how, &self.settings.machine)
+    }
+
     /// Predicted cost of a job straight from the leaves.
     fn cost(&self, picked: &[usize]) -> Cost {
         let leaves = self.leaves(picked);
         let (sources, places) = self.sources_of(&leaves);
-        let settings = self.settings;
-        cost::predict(
-            &sources,
-            &places,
-            Products::merged(self.group.resolution),
-            settings,
-        )
+        self.predict(&sources, &places)
     }
 
     /// Replaces the picked blocks by the one made of them, and drops what it
@@ -352,18 +356,13 @@ impl Simulation<'_> {
         } else {
             JobKind::Horizontal
         };
-        let settings = self.settings;
         Job {
             group: self.group.key,
             labels: self.group.labels.clone(),
             resolution: self.group.resolution,
             products: Products::merged(self.group.resolution),
-            cost: cost::predict(
-                &sources,
-                &places,
-                Products::merged(self.group.resolution),
-                settings,
-            ),
+            dedup: self.dedup(),
+            cost: self.predict(&sources, &places),
             sources,
             places,
             steps: made.steps,
@@ -419,7 +418,7 @@ fn covers(sources: &[Ulid], wanted: &[Ulid]) -> bool {
 }
 
 impl Tile {
-    fn of(block: &LiveBlock) -> Self {
+    pub(super) fn of(block: &LiveBlock) -> Self {
         let bytes = block.view.data_bytes();
         Self {
             block: Some(block.id()),

@@ -5,6 +5,7 @@
 //!  all facts -> Forecast -> table for people | JSON for programs
 //! ```
 
+mod retention;
 mod table;
 mod timeline;
 
@@ -18,6 +19,7 @@ use crate::compact::{clusters, sample};
 use crate::error::{Error, Kind, Result};
 use crate::objstore::Bucket;
 use crate::plan::forecast::{BucketFacts, Forecast, SeriesByCluster, forecast};
+use crate::plan::lint::{self, Finding};
 use crate::plan::view::BucketView;
 use crate::plan::{self, Plan, Settings};
 
@@ -42,6 +44,7 @@ struct Looked {
     view: BucketView,
     plan: Plan,
     series: SeriesByCluster,
+    findings: Vec<Finding>,
 }
 
 /// Plans all buckets and writes the forecast to standard output.
@@ -61,6 +64,7 @@ pub(super) async fn run(
             view: &l.view,
             plan: &l.plan,
             series: &l.series,
+            findings: &l.findings,
         })
         .collect();
     let forecast = forecast(&facts, &request.cluster_label, request.now_ms);
@@ -82,9 +86,10 @@ async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result
         .await?;
     let settings = &super::compact::for_bucket(settings, bucket);
     let mut plan = plan::plan(&view, settings, request.now_ms);
+    let findings = lint::lint(&view, settings, request.now_ms);
     if let Some(one_in) = request.sample {
         for job in &mut plan.jobs {
-            let measured = sample::measure(bucket, &request.pool, settings.dedup, job, one_in);
+            let measured = sample::measure(bucket, &request.pool, job, one_in);
             if let Err(error) = measured.await {
                 // A run would meet the same; what the listing tells stays.
                 let (chain, cure) = (error.chain(), error.cure().unwrap_or(""));
@@ -104,6 +109,7 @@ async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result
         view,
         plan,
         series,
+        findings,
     })
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use chrono::DateTime;
 
 use super::timeline::draw;
-use super::{bytes, duration, range};
+use super::{bytes, duration, range, retention};
 use crate::cli::human::{WIDTH, count, wrapped};
 use crate::plan::forecast::{
     BucketForecast, ClusterSource, Forecast, HeldForecast, JobForecast, Range, StreamForecast,
@@ -59,7 +59,10 @@ fn one_bucket(page: &mut String, bucket: &BucketForecast, forecast: &Forecast) {
             "digits: compaction level, *: overlap, x: kept out, !: damaged, blank: gap\n"
         );
     }
+    retention::findings(page, bucket);
+    retention::retired(page, bucket);
     removals(page, bucket);
+    retention::removals(page, bucket);
     left_alone(page, bucket);
 }
 
@@ -96,6 +99,7 @@ fn one_stream(
         bytes(size.low),
         range(left_size, bytes)
     );
+    retention::policy(page, &stream.policy);
     let jobs: Vec<&JobForecast> = bucket
         .jobs
         .iter()
@@ -189,7 +193,9 @@ fn removals(page: &mut String, bucket: &BucketForecast) {
         "marked blocks whose delay has passed, to be deleted",
         &deletions.collect::<Vec<_>>(),
     );
-    let marks = bucket.marks.iter().map(|m| {
+    // Those of retention stand above, summed up.
+    let marks = bucket.marks.iter().filter(|m| m.reason != "retention");
+    let marks = marks.map(|m| {
         let marker = m.marker.trim_end_matches(".json");
         format!("{}  {marker}: {}, {}", m.block, m.reason, m.details)
     });
@@ -209,8 +215,8 @@ fn left_alone(page: &mut String, bucket: &BucketForecast) {
     if !bucket.held.is_empty() || !bucket.problems.is_empty() {
         line!(page, "left alone");
     }
-    for held in &bucket.held {
-        one_held(page, held);
+    for held in retention::merged(&bucket.held) {
+        one_held(page, &held);
     }
     for problem in &bucket.problems {
         // Damaged blocks of a stream stand above, with their stream.

@@ -1,22 +1,25 @@
 //! Flags about lower resolutions, and about what is deleted when.
 
-use super::{Given, refuse};
+use super::Given;
 use crate::cli::duration::{parse_go, parse_prometheus};
-use crate::error::Result;
 
 /// Downsampling, retention and deletion.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Downsampling, retention, deletion")]
 pub(crate) struct RetentionFlags {
-    /// How long raw blocks are kept, 0d for ever.
+    /// How long raw blocks are kept after their end, 0d for ever.
     #[arg(long = "retention.resolution-raw", value_name = "DURATION", default_value = "0d", value_parser = parse_prometheus)]
     pub(crate) raw_ms: i64,
-    /// How long blocks of 5 minutes are kept, 0d for ever.
+    /// How long blocks of 5 minutes are kept after their end, 0d for ever.
     #[arg(long = "retention.resolution-5m", value_name = "DURATION", default_value = "0d", value_parser = parse_prometheus)]
     pub(crate) five_minutes_ms: i64,
-    /// How long blocks of 1 hour are kept, 0d for ever.
+    /// How long blocks of 1 hour are kept after their end, 0d for ever.
     #[arg(long = "retention.resolution-1h", value_name = "DURATION", default_value = "0d", value_parser = parse_prometheus)]
     pub(crate) one_hour_ms: i64,
+    /// Retire blocks past their retention even if nothing of lower resolution
+    /// stands in for them yet.
+    #[arg(long = "retention.force")]
+    pub(crate) force: bool,
     /// Make no blocks of lower resolution.
     #[arg(long = "downsampling.disable")]
     pub(crate) downsampling_disabled: bool,
@@ -37,20 +40,13 @@ pub(crate) struct RetentionFlags {
 }
 
 impl RetentionFlags {
-    /// What cannot be served, and warnings about what has no effect.
-    pub(crate) fn check(&self, given: &Given, warnings: &mut Vec<String>) -> Result<()> {
-        let kept = [
-            ("retention.resolution-raw", self.raw_ms),
-            ("retention.resolution-5m", self.five_minutes_ms),
-            ("retention.resolution-1h", self.one_hour_ms),
-        ];
-        if let Some((flag, _)) = kept.iter().find(|(_, ms)| *ms != 0) {
-            return Err(refuse(
-                flag,
-                "this version deletes nothing by age",
-                "drop the flag or give 0d; `thanos tools bucket retention` does it between runs",
-            ));
-        }
+    /// Retention of raw, 5 minutes and 1 hour, ms; 0 is for ever.
+    pub(crate) fn retention_ms(&self) -> [i64; 3] {
+        [self.raw_ms, self.five_minutes_ms, self.one_hour_ms]
+    }
+
+    /// Warnings about what has no effect.
+    pub(crate) fn check(&self, given: &Given, warnings: &mut Vec<String>) {
         if !self.downsampling_disabled {
             warnings.push(
                 "this version does not downsample yet; --downsampling.disable acknowledges that"
@@ -59,6 +55,5 @@ impl RetentionFlags {
         }
         let idle = [("downsample.concurrency", "nothing is downsampled yet")];
         given.warn(&idle, warnings);
-        Ok(())
     }
 }

@@ -5,15 +5,16 @@ use ulid::Ulid;
 
 use super::clusters::{self, SeriesByCluster};
 use super::{
-    BucketForecast, CutForecast, DeletionForecast, Excluded, Forecast, HeldForecast, JobForecast,
-    MarkForecast, PartialForecast, ProblemForecast, Range, SCHEMA, StreamForecast, TileForecast,
-    Totals,
+    BucketForecast, CutForecast, DeletionForecast, Excluded, FindingForecast, Forecast,
+    HeldForecast, JobForecast, MarkForecast, PartialForecast, PolicyForecast, ProblemForecast,
+    Range, RemovalForecast, RetiredForecast, SCHEMA, StreamForecast, TileForecast, Totals,
 };
 use crate::block::markers::{DELETION_MARK, NO_COMPACT_MARK};
 use crate::plan::cost::Requests;
 use crate::plan::filter::State;
+use crate::plan::lint::{Finding, Severity};
 use crate::plan::view::BucketView;
-use crate::plan::{Held, Job, Plan, Stream, Tile};
+use crate::plan::{Held, HeldReason, Job, Plan, Stream, Tile};
 
 /// One bucket with its plan.
 pub struct BucketFacts<'a> {
@@ -25,6 +26,8 @@ pub struct BucketFacts<'a> {
     pub plan: &'a Plan,
     /// Series by cluster, for streams whose cluster is no external label.
     pub series: &'a SeriesByCluster,
+    /// What the policy linter finds.
+    pub findings: &'a [Finding],
 }
 
 /// Puts the plans of all buckets together.
@@ -37,13 +40,16 @@ pub fn forecast(buckets: &[BucketFacts<'_>], cluster_label: &str, now_ms: i64) -
     for one in &each {
         totals.add(&one.totals);
     }
+    let refused = |b: &BucketFacts<'_>| b.findings.iter().any(|f| f.severity == Severity::Error);
     let unusable = |b: &BucketFacts<'_>| b.view.problems.iter().any(|p| !p.kind.is_partial());
     Forecast {
         schema: SCHEMA.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         made_at: time(now_ms),
         pending: buckets.iter().any(|b| !b.plan.is_empty()),
-        problems: buckets.iter().any(|b| b.plan.has_problems() || unusable(b)),
+        problems: buckets
+            .iter()
+            .any(|b| b.plan.has_problems() || unusable(b) || refused(b)),
         totals,
         cluster_label: cluster_label.to_owned(),
         clusters: clusters::roll_up(buckets, cluster_label),
@@ -72,6 +78,9 @@ fn bucket(facts: &BucketFacts<'_>) -> BucketForecast {
                 bytes: d.bytes,
             })
             .collect(),
+        retired: plan.retired.iter().map(RetiredForecast::of).collect(),
+        removals: plan.removals.iter().map(RemovalForecast::of).collect(),
+        findings: facts.findings.iter().map(FindingForecast::of).collect(),
         marks: marks(plan),
         partials: plan
             .partials
@@ -107,13 +116,19 @@ fn marks(plan: &Plan) -> Vec<MarkForecast> {
         reason: "outdated".to_owned(),
         details: format!("block {} has all its sources", g.covered_by),
     });
+    let retired = plan.retired.iter().map(|r| MarkForecast {
+        block: r.block.to_string(),
+        marker: DELETION_MARK.to_owned(),
+        reason: "retention".to_owned(),
+        details: r.details(),
+    });
     let no_compact = plan.marks.iter().map(|m| MarkForecast {
         block: m.block.to_string(),
         marker: NO_COMPACT_MARK.to_owned(),
         reason: m.reason.as_str().to_owned(),
         details: m.details.clone(),
     });
-    garbage.chain(no_compact).collect()
+    garbage.chain(retired).chain(no_compact).collect()
 }
 
 fn excluded(plan: &Plan) -> Vec<Excluded> {
@@ -123,6 +138,7 @@ fn excluded(plan: &Plan) -> Vec<Excluded> {
         State::TooFresh,
         State::MarkedForDeletion,
         State::Duplicate,
+        State::Expired,
     ];
     let of = |state: State| -> Vec<Ulid> {
         let blocks = plan.excluded.iter().filter(|(_, s)| *s == state);
@@ -153,6 +169,7 @@ fn stream(stream: &Stream) -> StreamForecast {
         group: stream.key.to_string(),
         labels: stream.labels.clone(),
         resolution_ms: stream.key.resolution,
+        policy: PolicyForecast::of(stream),
         before: stream.before.iter().map(tile).collect(),
         after: stream.after.iter().map(tile).collect(),
     }
@@ -201,6 +218,10 @@ fn job(number: u64, job: &Job) -> JobForecast {
 }
 
 fn held(held: &Held) -> HeldForecast {
+    let waits = match held.why {
+        HeldReason::AwaitsDownsampling { expired_ms, waits } => Some((expired_ms, waits)),
+        _ => None,
+    };
     HeldForecast {
         group: held.group.to_string(),
         labels: held.labels.as_ref().clone(),
@@ -211,6 +232,8 @@ fn held(held: &Held) -> HeldForecast {
         min_time: held.range.0,
         max_time: held.range.1,
         problem: held.why.is_problem(),
+        expired_at: waits.map(|(expired_ms, _)| time(expired_ms)),
+        waits_for: waits.map(|(_, waits)| waits.as_str().to_owned()),
     }
 }
 
@@ -258,7 +281,7 @@ fn other_requests(facts: &BucketFacts<'_>) -> Requests {
     // One look to plan; one more after the jobs, which reads what they wrote.
     let looks = 1 + u64::from(!plan.jobs.is_empty());
     let marked: u64 = plan.jobs.iter().map(|j| j.sources.len() as u64).sum();
-    let marks = (plan.garbage.len() + plan.marks.len()) as u64;
+    let marks = (plan.garbage.len() + plan.retired.len() + plan.marks.len()) as u64;
     let gone = (plan.deletions.len() + plan.partials.len()) as u64;
     let removed = plan.deletions.iter().map(|d| d.objects);
     let removed: u64 = removed.chain(plan.partials.iter().map(|p| p.objects)).sum();

@@ -9,6 +9,8 @@
 //!       ├─ streams[]             blocks now, and once the plan was executed
 //!       ├─ jobs[]                compactions, in the order of their start
 //!       ├─ deletions[] marks[] partials[]   what happens to other blocks
+//!       ├─ retired[] removals[]  what is past its retention, when bytes go
+//!       ├─ findings[]            of the policy linter
 //!       └─ held[] cuts[] excluded[] problems[]   what does not happen, and why
 //! ```
 //!
@@ -16,12 +18,17 @@
 
 mod build;
 mod clusters;
+mod policy;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use build::{BucketFacts, forecast};
 pub use clusters::SeriesByCluster;
+pub use policy::{
+    FindingForecast, PolicyForecast, RemovalForecast, RetentionForecast, RetiredForecast,
+    WindowForecast,
+};
 
 use super::cost;
 
@@ -178,6 +185,12 @@ pub struct BucketForecast {
     pub jobs: Vec<JobForecast>,
     /// Marked blocks that are removed.
     pub deletions: Vec<DeletionForecast>,
+    /// Blocks past their retention that are marked for deletion.
+    pub retired: Vec<RetiredForecast>,
+    /// When the bytes of marked blocks go, and of those that are to be marked.
+    pub removals: Vec<RemovalForecast>,
+    /// What the policy linter finds.
+    pub findings: Vec<FindingForecast>,
     /// Marks that are set.
     pub marks: Vec<MarkForecast>,
     /// Abandoned uploads that are removed.
@@ -201,7 +214,9 @@ pub struct StreamForecast {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Window of the samples in ms, 0 for raw.
     pub resolution_ms: i64,
-    /// Blocks that take part, by time.
+    /// What holds for it.
+    pub policy: PolicyForecast,
+    /// Blocks that take part, and those that are retired, by time.
     pub before: Vec<TileForecast>,
     /// Blocks that are left, by time.
     pub after: Vec<TileForecast>,
@@ -346,6 +361,13 @@ pub struct HeldForecast {
     pub max_time: i64,
     /// True if a person should look at it.
     pub problem: bool,
+    /// When its retention passed, RFC 3339; absent if that is not what it is
+    /// held for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expired_at: Option<String>,
+    /// What has to come before it is retired, by a stable name; likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 /// A stream whose plan ends early.

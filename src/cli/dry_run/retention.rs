@@ -1,0 +1,206 @@
+//! The parts of the page about retention and policy: short sums, the JSON has
+//! each block.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::bytes;
+use crate::cli::human::wrapped;
+use crate::plan::forecast::{
+    BucketForecast, FindingForecast, HeldForecast, PolicyForecast, RemovalForecast,
+};
+use crate::plan::length;
+
+/// Days that are shown before the rest is summed up.
+const DAYS: usize = 8;
+
+/// Blocks and their bytes.
+#[derive(Default)]
+struct Sum {
+    blocks: u64,
+    bytes: u64,
+    /// Of them, those that carry no mark yet.
+    unmarked: u64,
+}
+
+impl Sum {
+    fn add(&mut self, removal: &RemovalForecast) {
+        self.blocks += 1;
+        self.bytes += removal.bytes;
+        self.unmarked += u64::from(removal.marked_at.is_none());
+    }
+}
+
+/// `raw`, `5m`, `1h`.
+fn resolution(ms: i64) -> String {
+    match ms {
+        0 => "raw".to_owned(),
+        ms => length(ms),
+    }
+}
+
+fn blocks(n: u64) -> String {
+    match n {
+        1 => "1 block".to_owned(),
+        n => format!("{n} blocks"),
+    }
+}
+
+/// What holds for a stream, if rules say something about it.
+pub(super) fn policy(page: &mut String, policy: &PolicyForecast) {
+    let [first, more @ ..] = policy.rules.as_slice() else {
+        return;
+    };
+    let mut rules = format!("rule {first}");
+    more.iter()
+        .for_each(|rule| rules.push_str(&format!("+{rule}")));
+    let kept = &policy.retention_ms;
+    let kept = [
+        ("raw", kept.raw),
+        ("5m", kept.five_minutes),
+        ("1h", kept.one_hour),
+    ];
+    let kept = kept.map(|(name, ms)| match ms {
+        0 => format!("{name} for ever"),
+        ms => format!("{name} {}", length(ms)),
+    });
+    let downsampling = match policy.downsampling {
+        true => "on",
+        false => "off",
+    };
+    let text = format!(
+        "policy ({rules}): {}, {}, downsampling {downsampling}",
+        kept.join(", "),
+        policy.dedup
+    );
+    wrapped(page, &text, 2);
+}
+
+/// What is past its retention and marked, by resolution and reason.
+pub(super) fn retired(page: &mut String, bucket: &BucketForecast) {
+    if bucket.retired.is_empty() {
+        return;
+    }
+    let by_block: BTreeMap<&str, &RemovalForecast> = bucket
+        .removals
+        .iter()
+        .map(|r| (r.block.as_str(), r))
+        .collect();
+    let mut sums: BTreeMap<(i64, &str), Sum> = BTreeMap::new();
+    for one in &bucket.retired {
+        let sum = sums.entry((one.resolution_ms, &one.because)).or_default();
+        if let Some(removal) = by_block.get(one.block.as_str()) {
+            sum.add(removal);
+        }
+    }
+    page.push_str("past their retention, to be marked\n");
+    for ((ms, because), sum) in sums {
+        let text = format!(
+            "{}, {}, {}: {because}",
+            resolution(ms),
+            blocks(sum.blocks),
+            bytes(sum.bytes)
+        );
+        wrapped(page, &text, 2);
+    }
+    page.push('\n');
+}
+
+/// When bytes go, by day.
+pub(super) fn removals(page: &mut String, bucket: &BucketForecast) {
+    if bucket.removals.is_empty() {
+        return;
+    }
+    let mut days: BTreeMap<&str, Sum> = BTreeMap::new();
+    for removal in &bucket.removals {
+        // RFC 3339 begins with the day.
+        let day = removal.removed_at.get(..10).unwrap_or(&removal.removed_at);
+        days.entry(day).or_default().add(removal);
+    }
+    page.push_str("bytes go once the delay of their marks has passed, from this day on\n");
+    let later = days.len().saturating_sub(DAYS);
+    for (day, sum) in days.iter().take(DAYS) {
+        let unmarked = match sum.unmarked {
+            0 => String::new(),
+            n => format!("  {n} still to be marked"),
+        };
+        let (count, size) = (blocks(sum.blocks), bytes(sum.bytes));
+        let _ = writeln!(page, "  {day}  {count:>14}  {size:>11}{unmarked}");
+    }
+    if later > 0 {
+        let _ = writeln!(page, "  … and {later} more days (--dry-run=json has all)");
+    }
+    page.push('\n');
+}
+
+/// Blocks that are held back by the same stream for the same reason as one
+/// entry, the others as they are.
+pub(super) fn merged(held: &[HeldForecast]) -> Vec<HeldForecast> {
+    let mut merged: Vec<HeldForecast> = Vec::new();
+    let mut at: BTreeMap<(&str, &BTreeMap<String, String>, &str), usize> = BTreeMap::new();
+    for one in held {
+        let Some(waits) = &one.waits_for else {
+            merged.push(one.clone());
+            continue;
+        };
+        let key = (one.group.as_str(), &one.labels, waits.as_str());
+        let Some(&first) = at.get(&key) else {
+            at.insert(key, merged.len());
+            merged.push(one.clone());
+            continue;
+        };
+        let first = &mut merged[first];
+        first.blocks.extend(one.blocks.iter().cloned());
+        first.min_time = first.min_time.min(one.min_time);
+        first.max_time = first.max_time.max(one.max_time);
+    }
+    for one in merged.iter_mut().filter(|h| h.waits_for.is_some()) {
+        if one.blocks.len() > 1 {
+            one.what = format!("{} blocks, the first {}", one.blocks.len(), one.what);
+        }
+    }
+    merged
+}
+
+/// What the policy linter finds; notes are only counted, but for what is kept
+/// for how long.
+pub(super) fn findings(page: &mut String, bucket: &BucketForecast) {
+    let (shown, notes): (Vec<_>, Vec<_>) = bucket
+        .findings
+        .iter()
+        .partition(|f| f.severity != "note" || f.kind == "kept-as");
+    if shown.is_empty() {
+        return;
+    }
+    page.push_str("policy\n");
+    for finding in shown {
+        one_finding(page, finding);
+    }
+    if !notes.is_empty() {
+        let _ = writeln!(
+            page,
+            "  … and {} notes (--dry-run=json has all)",
+            notes.len()
+        );
+    }
+    page.push('\n');
+}
+
+fn one_finding(page: &mut String, finding: &FindingForecast) {
+    let stream = finding.labels.as_ref().map(|labels| {
+        let pairs: Vec<String> = labels.iter().map(|(n, v)| format!("{n}={v:?}")).collect();
+        format!(" {{{}}}", pairs.join(", "))
+    });
+    let head = format!(
+        "{}: {} ({}){}",
+        finding.severity,
+        finding.kind,
+        finding.place,
+        stream.unwrap_or_default()
+    );
+    wrapped(page, &head, 2);
+    wrapped(page, &finding.what, 4);
+    if !finding.cure.is_empty() {
+        wrapped(page, &format!("cure: {}", finding.cure), 4);
+    }
+}

@@ -1,0 +1,70 @@
+//! When the bytes of blocks go.
+//!
+//! ```text
+//!  marked          half of the delay         the whole delay
+//!    |--------------------|------------------------|-----> removed by the next
+//!         takes part          takes part in nothing        run that starts
+//! ```
+
+use std::collections::{BTreeMap, HashSet};
+
+use ulid::Ulid;
+
+use super::filter::State;
+use super::model::{Job, Plan};
+use super::settings::Settings;
+use super::view::BucketView;
+
+/// A block that goes, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// The block.
+    pub block: Ulid,
+    /// What its deletion mark says, or will say.
+    pub details: String,
+    /// When it was marked, ms since the epoch; `None` if the plan will do that.
+    pub marked_ms: Option<i64>,
+    /// From when on a run removes it, ms since the epoch. Of a block that is
+    /// still to be marked, as if that were done now.
+    pub removed_ms: i64,
+    /// Bytes of all of its objects.
+    pub bytes: u64,
+}
+
+/// All blocks of this process that carry a deletion mark or are about to get
+/// one, by time of removal, then ULID.
+pub(super) fn removals(
+    view: &BucketView,
+    plan: &Plan,
+    settings: &Settings,
+    now_ms: i64,
+) -> Vec<Removal> {
+    let mut to_come: BTreeMap<Ulid, String> = BTreeMap::new();
+    let replaced = plan.jobs.iter().flat_map(Job::source_ids);
+    to_come.extend(replaced.map(|id| (id, "source of compacted block".to_owned())));
+    let outdated = plan.garbage.iter().map(|g| g.block);
+    to_come.extend(outdated.map(|id| (id, "outdated block".to_owned())));
+    to_come.extend(plan.retired.iter().map(|r| (r.block, r.details())));
+    // These are other processes' business, or not yet ours.
+    let not_ours = [State::TimeExcluded, State::LabelExcluded, State::TooFresh];
+    let not_ours = plan.excluded.iter().filter(|(_, s)| not_ours.contains(s));
+    let not_ours: HashSet<Ulid> = not_ours.map(|(id, _)| *id).collect();
+    let ours = view.blocks.iter().filter(|b| !not_ours.contains(&b.id()));
+    let removal = ours.filter_map(|block| {
+        let (details, marked_ms) = match &block.deletion {
+            Some(mark) => (mark.details.clone(), Some(mark.marked_ms())),
+            None => (to_come.remove(&block.id())?, None),
+        };
+        let from = marked_ms.unwrap_or(now_ms);
+        Some(Removal {
+            block: block.id(),
+            details,
+            marked_ms,
+            removed_ms: from.saturating_add(settings.delete_delay_ms),
+            bytes: block.files.iter().map(|f| f.size).sum(),
+        })
+    });
+    let mut removals: Vec<Removal> = removal.collect();
+    removals.sort_by_key(|r| (r.removed_ms, r.block));
+    removals
+}
