@@ -10,6 +10,8 @@
 //! - **Vertical** compaction merges blocks whose times overlap (replicas, late
 //!   uploads), **horizontal** compaction blocks that lie side by side.
 //! - **Duplicate**: a block whose sources are all contained in another one.
+//! - **Lane**: one of four kinds of work that do not wait for each other
+//!   ([`Lane`]).
 //!
 //! ```text
 //!  BucketView --filter--> live blocks --group--> streams --leveled--> jobs
@@ -30,6 +32,7 @@ pub mod filter;
 pub mod forecast;
 pub mod group;
 mod held;
+mod lanes;
 pub mod leveled;
 pub mod memory;
 mod model;
@@ -40,6 +43,7 @@ pub mod view;
 
 pub use crate::merge::Dedup;
 pub use held::cure_of_quarantine;
+pub use lanes::{Lane, Lanes};
 pub use model::{
     Cleanup, CleanupReason, Cut, CutReason, Deletion, Garbage, Held, HeldReason, Job, JobKind,
     NoCompact, NoCompactReason, Place, Plan, Reason, Stream, Tile, length,
@@ -92,6 +96,8 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
             labels: group.labels,
         });
     }
+    plan.keep(&settings.lanes);
+    plan.limit_deletions(settings.max_deletions);
     plan
 }
 

@@ -16,6 +16,9 @@ use crate::block::meta::Labels;
 pub struct Plan {
     /// Marked blocks whose delay has passed: their objects are removed.
     pub deletions: Vec<Deletion>,
+    /// Such blocks that stay until a later run, because of
+    /// [`Settings::max_deletions`](super::Settings::max_deletions).
+    pub deletions_left: usize,
     /// Blocks that another block has replaced and that still lack a mark.
     pub garbage: Vec<Garbage>,
     /// Blocks to be kept out of compactions from now on.

@@ -1,6 +1,7 @@
 //! Everything the planner may depend on besides the bucket and the time.
 
 use super::cost::Machine;
+use super::lanes::Lanes;
 use super::relabel::Selector;
 use super::view::BlockView;
 use crate::merge::Dedup;
@@ -42,6 +43,11 @@ pub struct Settings {
     pub max_job_seconds: f64,
     /// A folder whose `meta.json` is no JSON is never removed.
     pub keep_corrupted: bool,
+    /// Kinds of work that stand in the plan; others are left out.
+    pub lanes: Lanes,
+    /// Blocks that may be removed; `None` is no limit. Those that were marked
+    /// first go first.
+    pub max_deletions: Option<usize>,
     /// What predictions are made for.
     pub machine: Machine,
 }
@@ -83,6 +89,8 @@ impl Default for Settings {
             one_pass: true,
             max_job_seconds: 3600.0,
             keep_corrupted: false,
+            lanes: Lanes::default(),
+            max_deletions: None,
             machine: Machine::default(),
         }
     }
