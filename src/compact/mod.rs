@@ -32,8 +32,10 @@ mod budget;
 mod check;
 pub mod clusters;
 mod delete;
+mod given_up;
 pub mod job;
 pub mod keep;
+mod lanes;
 mod look;
 mod mark;
 pub mod quarantine;
@@ -43,5 +45,6 @@ pub mod run;
 pub mod sample;
 mod scratch;
 pub mod sync;
+mod upkeep;
 
 pub use run::{Compactor, Options};

@@ -5,9 +5,10 @@ use ulid::Ulid;
 use crate::block::meta::Labels;
 use crate::error::Error;
 use crate::merge::Ledger;
+use crate::objstore::Counts;
 use crate::plan::group::GroupKey;
 use crate::plan::view::Problem;
-use crate::plan::{Held, JobKind, Reason};
+use crate::plan::{Held, JobKind, Lanes, Reason};
 use crate::tsdb::Damage;
 
 /// One compaction that was done.
@@ -109,12 +110,19 @@ pub struct RunReport {
     pub transfer_faults: u64,
     /// Blocks removed because their deletion mark was old enough.
     pub deleted: Vec<Ulid>,
+    /// Such blocks that were left to a later run, as of the last plan, because
+    /// no more may be removed in one.
+    pub deletions_left: usize,
     /// Folders removed that were no blocks.
     pub cleaned: Vec<Ulid>,
     /// Work that is not done, as of the last plan.
     pub held: Vec<Held>,
     /// Folders that are no usable blocks, as of the last look.
     pub problems: Vec<Problem>,
+    /// The lanes that had work.
+    pub lanes: Lanes,
+    /// What was asked of the bucket.
+    pub requests: Counts,
     /// Wall time, seconds.
     pub seconds: f64,
 }

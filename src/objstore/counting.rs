@@ -55,6 +55,12 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Requests that change nothing.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.get.calls + self.get_range.calls + self.head.calls + self.list.calls
+    }
+
     /// Requests that change the bucket.
     #[must_use]
     pub fn writes(&self) -> u64 {

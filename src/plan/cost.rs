@@ -35,6 +35,9 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// What all files in scratch may take, bytes.
     pub scratch_bytes: u64,
+    /// Compactions and downsampling jobs may run side by side: those of one
+    /// kind leave a quarter of memory and scratch to the other.
+    pub two_lanes: bool,
     /// Bytes of one part of an upload.
     pub part_bytes: u64,
     /// Bytes per second that the bucket delivers or takes.
@@ -56,6 +59,7 @@ impl Default for Machine {
             threads: 1,
             memory_bytes: 4 << 30,
             scratch_bytes: u64::MAX,
+            two_lanes: true,
             part_bytes: 8 << 20,
             bucket_bytes_per_second: 400e6,
             mix_ns: 17.0,
@@ -103,6 +107,17 @@ pub struct Cost {
     /// One in how many series was read to measure the result; `None` while it
     /// is known from the listing only.
     pub sampled: Option<u32>,
+}
+
+impl Cost {
+    /// What the division of memory depends on.
+    pub fn sizes(&self) -> JobSizes {
+        JobSizes {
+            bytes_in: self.bytes_in,
+            index_bytes_in: self.index_bytes_in,
+            bytes_out: self.bytes.1,
+        }
+    }
 }
 
 /// Requests by kind, counted as a store bills them.
@@ -170,11 +185,7 @@ pub fn predict(sources: &[LiveBlock], places: &[Place], dedup: Dedup, machine: &
         chunk_bytes.0 + cost.index_bytes.0,
         chunk_bytes.1 + cost.index_bytes.1,
     );
-    let sizes = JobSizes {
-        bytes_in: cost.bytes_in,
-        index_bytes_in: cost.index_bytes_in,
-        bytes_out: cost.bytes.1,
-    };
+    let sizes = cost.sizes();
     cost.memory = JobMemory::of(machine, sizes);
     cost.memory_bytes = BASE_BYTES + cost.memory.total(&sizes);
     let spilled = cost.memory.spilled(&sizes);

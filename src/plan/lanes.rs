@@ -238,7 +238,11 @@ mod tests {
             let mut plan = whole.clone();
             plan.limit_deletions(most);
             let found: Vec<i64> = plan.deletions.iter().map(|d| d.marked_ms).collect();
-            assert_eq!((found, plan.deletions_left), (marks, left), "at most {most:?}");
+            assert_eq!(
+                (found, plan.deletions_left),
+                (marks, left),
+                "at most {most:?}"
+            );
         }
     }
 }

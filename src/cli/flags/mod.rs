@@ -18,6 +18,7 @@
 
 mod bucket;
 mod compaction;
+mod lanes;
 mod process;
 mod quarantine;
 mod retention;
@@ -37,6 +38,7 @@ use crate::error::{Error, Kind};
 
 pub(super) use bucket::BucketFlags;
 pub(super) use compaction::CompactionFlags;
+pub(super) use lanes::LaneFlags;
 pub(super) use process::ProcessFlags;
 pub(super) use quarantine::QuarantineFlags;
 pub(super) use retention::RetentionFlags;
