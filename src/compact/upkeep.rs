@@ -10,7 +10,7 @@ use super::job::JobContext;
 use super::mark;
 use super::report::{RunReport, Task};
 use crate::error::Result;
-use crate::plan::{Cleanup, Deletion, Garbage, Lane, NoCompact};
+use crate::plan::{Cleanup, Deletion, Garbage, NoCompact};
 
 /// Marks that are set at the same time.
 const MARKS_AT_ONCE: usize = 8;
@@ -32,15 +32,6 @@ pub(super) enum Chore {
 pub(super) type Done = (Chore, Result<bool>);
 
 impl Chore {
-    /// The lane that does it.
-    pub fn lane(&self) -> Lane {
-        match self {
-            Self::Garbage(_) | Self::Deletion(_) => Lane::Deletion,
-            Self::NoCompact(_) => Lane::Compaction,
-            Self::Cleanup(_) => Lane::Cleaning,
-        }
-    }
-
     /// What it is in a report.
     pub fn task(&self) -> Task {
         match self {

@@ -123,6 +123,7 @@ impl Job {
 impl Plan {
     /// Leaves only the work of these lanes.
     pub(super) fn keep(&mut self, lanes: &Lanes) {
+        self.lanes = *lanes;
         if !lanes.has(Lane::Deletion) {
             self.deletions.clear();
             self.garbage.clear();

@@ -9,11 +9,14 @@ use ulid::Ulid;
 use super::cost::Cost;
 use super::filter::{LiveBlock, State};
 use super::group::GroupKey;
+use super::lanes::Lanes;
 use crate::block::meta::Labels;
 
 /// What a run will do, in the order in which it does it, and what it will not.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
+    /// Kinds of work that stand in it; others were left out.
+    pub lanes: Lanes,
     /// Marked blocks whose delay has passed: their objects are removed.
     pub deletions: Vec<Deletion>,
     /// Such blocks that stay until a later run, because of

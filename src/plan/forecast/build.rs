@@ -42,6 +42,7 @@ pub fn forecast(buckets: &[BucketFacts<'_>], cluster_label: &str, now_ms: i64) -
         schema: SCHEMA.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         made_at: time(now_ms),
+        lanes: lanes(buckets),
         pending: buckets.iter().any(|b| !b.plan.is_empty()),
         problems: buckets.iter().any(|b| b.plan.has_problems() || unusable(b)),
         totals,
@@ -49,6 +50,12 @@ pub fn forecast(buckets: &[BucketFacts<'_>], cluster_label: &str, now_ms: i64) -
         clusters: clusters::roll_up(buckets, cluster_label),
         buckets: each,
     }
+}
+
+/// All plans have the same.
+fn lanes(buckets: &[BucketFacts<'_>]) -> Vec<String> {
+    let lanes = buckets.first().map(|b| b.plan.lanes).unwrap_or_default();
+    lanes.names().into_iter().map(str::to_owned).collect()
 }
 
 fn bucket(facts: &BucketFacts<'_>) -> BucketForecast {
@@ -72,6 +79,7 @@ fn bucket(facts: &BucketFacts<'_>) -> BucketForecast {
                 bytes: d.bytes,
             })
             .collect(),
+        deletions_left: plan.deletions_left as u64,
         marks: marks(plan),
         partials: plan
             .partials
