@@ -42,10 +42,7 @@ impl Background {
 
     /// Waits until all of them have ended, those that begin meanwhile included.
     pub async fn settle(&self) {
-        loop {
-            let Some(own) = &self.own else {
-                break;
-            };
+        while let Some(own) = &self.own {
             let ends = std::mem::take(&mut *lock(own));
             if ends.is_empty() {
                 return;

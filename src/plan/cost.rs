@@ -131,7 +131,7 @@ pub struct Requests {
     pub get: u64,
     /// Objects and parts written, uploads begun and completed.
     pub put: u64,
-    /// Objects deleted.
+    /// Objects deleted. S3 takes up to 1,000 with one request.
     pub delete: u64,
 }
 

@@ -271,12 +271,12 @@ fn other_requests(facts: &BucketFacts<'_>) -> Requests {
     let removed = plan.deletions.iter().map(|d| d.objects);
     let removed: u64 = removed.chain(plan.partials.iter().map(|p| p.objects)).sum();
     Requests {
-        list: pages * looks + gone + plan.partials.len() as u64,
-        head: marks + plan.deletions.len() as u64,
+        // Each folder is looked at before it goes.
+        list: pages * looks + gone,
+        head: marks,
         get: small_objects(facts.view) + marked + plan.jobs.len() as u64,
         put: marks,
-        // A deletion asks for meta.json and mark whether they are there or not.
-        delete: removed + 2 * plan.partials.len() as u64,
+        delete: removed,
     }
 }
 
