@@ -10,7 +10,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use lithify::objstore::{Bucket, BucketConfig, Kind, ReadAhead};
 use lithify::tsdb::source::BlobReader;
 use support::conformance::{self, content};
-use support::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY, config, open, recite, refusal};
+use support::s3_server::{
+    ACCESS_KEY, S3Server, SECRET_KEY, answer, config, fine, open, recite, refusal,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory() {
@@ -87,6 +89,66 @@ async fn prefixes_do_not_see_each_other() {
     assert_eq!(root.list_dirs("").await.unwrap(), ["one", "one-two"]);
     one.delete("01A/index").await.unwrap();
     assert_eq!(two.get("01A/index").await.unwrap().unwrap(), "2");
+}
+
+/// Deletes three objects twice on a server that answers deletions of many like
+/// this: the answers, and how often it was asked for many and for one.
+async fn delete_twice(many: Vec<u8>) -> (Vec<Vec<Option<Kind>>>, u32, u32) {
+    let asked = std::sync::Arc::new(std::sync::Mutex::new((0, 0)));
+    let counted = std::sync::Arc::clone(&asked);
+    let endpoint = answer(move |line| {
+        let mut asked = counted.lock().unwrap();
+        if line.starts_with("POST") {
+            asked.0 += 1;
+            return many.clone();
+        }
+        assert!(line.starts_with("DELETE"), "{line}");
+        asked.1 += 1;
+        b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n".to_vec()
+    })
+    .await;
+    let bucket = open(&config(&endpoint, "blocks", "  max_retries: 1\n")).await;
+    let names = ["a/1", "a/2", "a/3"].map(str::to_owned);
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let each = bucket.delete_all(&names).await.into_iter();
+        answers.push(each.map(|answer| answer.err().map(|e| e.kind)).collect());
+    }
+    let asked = *asked.lock().unwrap();
+    (answers, asked.0, asked.1)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_object_that_a_bulk_deletion_leaves_has_its_own_error() {
+    let body = "<DeleteResult><Deleted><Key>a/1</Key></Deleted><Error><Key>a/2</Key>\
+                <Code>AccessDenied</Code><Message>no</Message></Error></DeleteResult>";
+    let (answers, many, one) = delete_twice(fine(body)).await;
+    assert_eq!(answers, vec![vec![None, Some(Kind::Denied), None]; 2]);
+    assert_eq!((many, one), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_delete_in_bulk_is_asked_one_by_one() {
+    let unknown = "<DeleteResult><Error><Key>b</Key><Code>AccessDenied</Code>\
+                   <Message>no</Message></Error></DeleteResult>";
+    for refused in [
+        refusal("501 Not Implemented", "NotImplemented", "no such thing"),
+        refusal("405 Method Not Allowed", "MethodNotAllowed", "no"),
+        refusal("400 Bad Request", "MalformedXML", "no"),
+        fine("this is no XML"),
+        // About an object that nobody asked for.
+        fine(unknown),
+    ] {
+        let text = String::from_utf8_lossy(&refused).into_owned();
+        let (answers, many, one) = delete_twice(refused).await;
+        assert_eq!(answers, vec![vec![None; 3]; 2], "{text}");
+        assert_eq!((many, one), (1, 6), "{text}");
+    }
+    // One object may be the reason: the next ones are tried again.
+    let denied = refusal("403 Forbidden", "AccessDenied", "no");
+    let (answers, many, one) = delete_twice(denied).await;
+    assert_eq!(answers, vec![vec![None; 3]; 2]);
+    assert_eq!((many, one), (2, 6));
 }
 
 #[tokio::test(flavor = "multi_thread")]

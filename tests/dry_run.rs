@@ -200,9 +200,7 @@ async fn a_sample_comes_near_the_result() {
         let pool = pool::cpu_pool(2).unwrap();
         for job in &mut plan.jobs {
             // The blocks have about 40 series: half of them are a sample.
-            sample::measure(&bucket, &pool, dedup, job, 2)
-                .await
-                .unwrap();
+            sample::measure(&bucket, &pool, job, 2).await.unwrap();
         }
         let series = clusters::count_series(&bucket, &plan, "cluster")
             .await
@@ -323,6 +321,58 @@ fn json_follows_the_committed_schema() {
         .map(|c| c["blocks_before"].as_u64().unwrap())
         .sum();
     assert_eq!(stream_blocks, 62, "one plan over several buckets");
+}
+
+/// Lanes that are off leave nothing in the plan, and a limit leaves the blocks
+/// that were marked last.
+#[test]
+fn lanes_and_the_limit_of_deletions_show() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = dir.path().join("bucket");
+    let blocks = copy_edge_stream("cluster-02", &bucket);
+    for (age, id) in blocks[..3].iter().rev().enumerate() {
+        let json = format!(
+            r#"{{"id":"{id}","version":1,"deletion_time":{}}}"#,
+            1_700_000_000 + age
+        );
+        std::fs::write(bucket.join(id).join("deletion-mark.json"), json).unwrap();
+    }
+    let config = config(&bucket);
+    let plan = |flags: &[&str]| -> Value {
+        let flags: Vec<&str> = flags.iter().copied().chain(["--dry-run=json"]).collect();
+        let output = dry_run(std::slice::from_ref(&config), &flags);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let count = |of: &Value| of.as_array().unwrap().len();
+    let all = plan(&[]);
+    assert_eq!(count(&all["lanes"]), 4);
+    let all = &all["buckets"][0];
+    assert!(count(&all["jobs"]) > 0 && count(&all["deletions"]) == 3);
+    assert_eq!(all["deletions_left"], 0);
+
+    let flags = ["--only=retention", "--max-delete-per-run=1"];
+    let limited = plan(&flags);
+    assert_eq!(limited["lanes"], serde_json::json!(["retention"]));
+    let limited = &limited["buckets"][0];
+    assert_eq!(count(&limited["jobs"]), 0);
+    assert_eq!(limited["deletions"][0]["block"], blocks[2]);
+    assert_eq!(count(&limited["deletions"]), 1);
+    assert_eq!(limited["deletions_left"], 2);
+    for stream in limited["streams"].as_array().unwrap() {
+        assert_eq!(stream["before"], stream["after"], "without its jobs");
+    }
+    let page: Vec<&str> = flags.into_iter().chain(["--dry-run"]).collect();
+    let page = text(&dry_run(std::slice::from_ref(&config), &page));
+    for words in [
+        "lanes: retention (others skipped)",
+        "1 of 3 marked blocks: --max-delete-per-run leaves the rest",
+    ] {
+        assert!(page.contains(words), "{words} is missing:\n{page}");
+    }
+    let skipped = plan(&["--skip=retention"]);
+    assert_eq!(count(&skipped["buckets"][0]["deletions"]), 0);
+    assert!(count(&skipped["buckets"][0]["jobs"]) > 0);
 }
 
 #[test]

@@ -97,21 +97,24 @@ const ROWS: [Row; 51] = [
 ];
 
 /// Flags that Thanos does not have.
-const OURS: [&str; 16] = [
+const OURS: [&str; 19] = [
     "cluster-label",
     "compact.one-pass",
     "detailed-exitcode",
     "dry-run",
     "dry-run-sample",
     "keep-corrupted-blocks",
+    "max-delete-per-run",
     "max-job-time",
     "max-memory",
     "max-scratch",
+    "only",
     "policy.acknowledge-data-loss",
     "policy.config",
     "policy.config-file",
     "quarantine.max-blocks-per-run",
     "retention.force",
+    "skip",
     "threads",
     "help",
 ];
@@ -393,6 +396,11 @@ fn ours_parse() {
         "--threads=2",
         "--max-memory=128MiB",
         "--max-scratch=0",
+        "--only=compaction",
+        "--only=retention,cleanup",
+        "--skip=downsampling",
+        "--max-delete-per-run=0",
+        "--max-delete-per-run=100",
     ] {
         assert_eq!(check(&[good]), Ok(vec![]), "{good}");
     }
@@ -402,12 +410,35 @@ fn ours_parse() {
         "--max-job-time=1",
         "--max-memory=1000",
         "--quarantine.max-blocks-per-run=-1",
+        "--only=",
+        "--skip=deletion",
+        "--max-delete-per-run=-1",
     ] {
         assert_eq!(check(&[bad]).unwrap_err().0, NO_VALUE, "{bad}");
     }
     for too_small in ["--max-job-time=0s", "--max-memory=127MiB"] {
         assert_eq!(check(&[too_small]).unwrap_err().0, CANNOT, "{too_small}");
     }
+}
+
+#[test]
+fn lanes_are_chosen_or_left_out() {
+    let both = check(&["--only=compaction", "--skip=cleanup"]).unwrap_err();
+    assert_eq!(both.0, NO_VALUE, "{}", both.1);
+    assert!(
+        both.1.contains("--only") && both.1.contains("--skip"),
+        "{}",
+        both.1
+    );
+    let (code, text) = check(&["--only=compact"]).unwrap_err();
+    assert_eq!(code, NO_VALUE);
+    for lane in ["compaction", "downsampling", "retention", "cleanup"] {
+        assert!(text.contains(lane), "{text}");
+        assert_eq!(check(&["--only", lane, "--only=cleanup"]), Ok(vec![]));
+    }
+    let all = "--skip=compaction,downsampling,retention,cleanup";
+    let (code, text) = check(&[all]).unwrap_err();
+    assert!(code == CANNOT && text.contains("--skip"), "{text}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 
 use super::flags::{
-    BucketFlags, CompactionFlags, DryRun, Given, PolicyFlags, QuarantineFlags, RetentionFlags,
-    RunFlags, SelectionFlags, ServiceFlags,
+    BucketFlags, CompactionFlags, DryRun, Given, LaneFlags, PolicyFlags, QuarantineFlags,
+    RetentionFlags, RunFlags, SelectionFlags, ServiceFlags,
 };
 use super::{Outcome, dry_run, findings, quarantine, warn};
 use crate::compact::report::RunReport;
@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::merge;
 use crate::objstore::{Bucket, BucketConfig};
 use crate::plan::cost::Machine;
-use crate::plan::{RANGES_MS, Settings};
+use crate::plan::{Job, RANGES_MS, Settings};
 use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::pool;
 
@@ -38,6 +38,8 @@ pub(super) struct Args {
     #[command(flatten)]
     pub(super) policy: PolicyFlags,
     #[command(flatten)]
+    pub(super) lanes: LaneFlags,
+    #[command(flatten)]
     pub(super) run: RunFlags,
     #[command(flatten)]
     pub(super) service: ServiceFlags,
@@ -58,6 +60,7 @@ impl Args {
         self.retention.check(given, &mut warnings);
         let replicas = !self.compaction.replica_labels().is_empty();
         self.policy.check(replicas)?;
+        self.lanes.check()?;
         self.run.check()?;
         self.service.check(given)?;
         // Neither cores nor time matter to it.
@@ -69,6 +72,7 @@ impl Args {
     /// epoch) are settled here, for the whole run.
     fn settings(&self, threads: usize, now_ms: i64) -> Result<Settings> {
         let compaction = &self.compaction;
+        let lanes = self.lanes.lanes();
         Ok(Settings {
             consistency_delay_ms: self.selection.consistency_delay_ms,
             delete_delay_ms: self.retention.delete_delay_ms,
@@ -90,8 +94,11 @@ impl Args {
             downsampling: !self.retention.downsampling_disabled,
             loss_acknowledged: self.policy.acknowledge_data_loss,
             policies: self.policy.policies()?,
+            lanes,
+            max_deletions: self.lanes.max_deletions(),
             machine: Machine {
                 threads,
+                two_lanes: lanes.share_memory() && !self.retention.downsampling_disabled,
                 memory_bytes: self.run.memory_bytes(),
                 scratch_bytes: self.run.scratch_bytes(&self.bucket.data_dir),
                 ..Machine::default()
@@ -187,9 +194,11 @@ async fn compact_all(
             options: Options {
                 plan: for_bucket(settings, bucket),
                 concurrency,
+                downsample_concurrency: concurrency,
                 fetch_concurrency: usize::from(args.bucket.meta_fetch_concurrency),
                 scratch: args.bucket.data_dir.join("compact"),
                 merge: merge::merge,
+                lane_of: Job::lane,
                 max_quarantined: args.quarantine.max_blocks,
             },
             pool: Arc::clone(pool),
@@ -227,6 +236,35 @@ async fn keep_report(bucket: &Bucket, report: &RunReport) {
     }
 }
 
+/// Says what was not done because nobody asked for it, or because of a limit.
+fn limits(report: &RunReport) {
+    if !report.lanes.is_all() {
+        tracing::info!(lanes = %report.lanes, "the other lanes were skipped");
+    }
+    let left = report.deletions_left;
+    if left > 0 {
+        let now = report.deleted.len();
+        tracing::warn!(
+            removed = now,
+            left,
+            "{now} of {} blocks removed now because of --max-delete-per-run; \
+             the rest stays for the next run",
+            now + left
+        );
+    }
+    let left = report.retired_left;
+    if left > 0 {
+        let now = report.retired.len();
+        tracing::warn!(
+            marked = now,
+            left,
+            "{now} of {} blocks past their retention marked now because of \
+             --max-delete-per-run; the rest stays for the next run",
+            now + left
+        );
+    }
+}
+
 /// The last line of a run, and its outcome.
 fn summary(bucket: &str, report: &RunReport) -> Result<Outcome> {
     let ledger = report.ledger();
@@ -242,6 +280,8 @@ fn summary(bucket: &str, report: &RunReport) -> Result<Outcome> {
         kept_out = report.no_compact.len(),
         quarantined = report.quarantined.len(),
         transfer_faults = report.transfer_faults,
+        reads = report.requests.reads(),
+        writes = report.requests.writes(),
         held = report.held.len(),
         left_out = report.problems.len(),
         ledger = %ledger,
@@ -260,6 +300,7 @@ fn summary(bucket: &str, report: &RunReport) -> Result<Outcome> {
             blocks = blocks.join(","), cure = held.cure, "blocks left alone"
         );
     }
+    limits(report);
     quarantine::show(report)?;
     let failed = report.failed_compactions();
     if failed > 0 && report.jobs.is_empty() {

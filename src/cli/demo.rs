@@ -13,8 +13,8 @@ use crate::compact::{Compactor, Options, report::RunReport, sync::Syncer};
 use crate::error::{Error, Kind, Result};
 use crate::merge;
 use crate::objstore::Bucket;
-use crate::plan::Settings;
 use crate::plan::cost::Machine;
+use crate::plan::{Job, Settings};
 use crate::runtime::clock::SystemClock;
 use crate::runtime::{memory, pool};
 
@@ -117,9 +117,11 @@ async fn compact(bucket: &Bucket, root: &Path, threads: usize) -> Result<RunRepo
                 ..Settings::default()
             },
             concurrency: pool.current_num_threads(),
+            downsample_concurrency: pool.current_num_threads(),
             fetch_concurrency: 32,
             scratch: root.join("scratch"),
             merge: merge::merge,
+            lane_of: Job::lane,
         },
         pool,
     };

@@ -1,62 +1,145 @@
-//! Removing blocks: those marked long enough ago, and uploads that were given
-//! up.
+//! Removing folders: blocks that were marked long enough ago, and uploads that
+//! were given up. Many at a time, each in the order that readers need.
 //!
 //! ```text
-//!  meta.json ----> everything else, in parallel ----> deletion-mark.json
-//!  no reader                                          a deletion that breaks
-//!  sees it now                                        off is found again
+//!  list each folder     meta.json of all   everything else   deletion-mark.json
+//!  still to be removed? ----------------> ----------------> of all ---------->
+//!                       no reader                           a removal that
+//!                       sees them now                       breaks off is found again
 //! ```
+//!
+//! A folder of which one object cannot be removed drops out there, and the
+//! others go on; its mark stays.
 
+use futures::StreamExt;
 use ulid::Ulid;
 
 use crate::block::markers::DELETION_MARK;
 use crate::block::{META, path};
 use crate::error::Result;
-use crate::objstore::Bucket;
-use crate::plan::{Cleanup, Deletion};
+use crate::objstore::{Bucket, Object};
 
-/// Objects of one block that are removed at the same time.
-const OBJECTS_AT_ONCE: usize = 8;
+/// Folders that are removed with common requests.
+pub(super) const FOLDERS_AT_ONCE: usize = 250;
 
-/// Removes a marked block; false if its mark is gone, which means that
-/// somebody wants it back.
-///
-/// # Errors
-/// Whatever the bucket fails with. The mark is still there then.
-pub(super) async fn block(bucket: &Bucket, deletion: &Deletion) -> Result<bool> {
-    let id = deletion.block;
-    if bucket.head(&path(id, DELETION_MARK)).await?.is_none() {
-        tracing::warn!(block = %id, "deletion mark was removed, the block stays");
-        return Ok(false);
-    }
-    folder(bucket, id).await?;
-    Ok(true)
+/// Folders of those that are listed at the same time.
+const LISTINGS: usize = 16;
+
+/// What has to be so just before a folder is removed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Condition {
+    /// It carries a deletion mark. If it was taken back, somebody wants the
+    /// block.
+    Marked,
+    /// None of its objects is newer, ms since the epoch.
+    UnchangedSince(i64),
 }
 
-/// Removes a folder that is no block; false if it has become one, or if
-/// something in it has changed since it was looked at.
-///
-/// # Errors
-/// Whatever the bucket fails with.
-pub(super) async fn partial(bucket: &Bucket, cleanup: &Cleanup) -> Result<bool> {
-    let objects = bucket.list(&cleanup.folder.to_string()).await?;
-    let newest = objects.iter().map(|o| o.modified_ms).max();
-    if newest.is_some_and(|newest| newest > cleanup.modified_ms) {
-        tracing::warn!(folder = %cleanup.folder, "upload goes on, the folder stays");
-        return Ok(false);
-    }
-    folder(bucket, cleanup.folder).await?;
-    Ok(true)
+/// A folder that is to be removed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Removal {
+    pub folder: Ulid,
+    pub condition: Condition,
 }
 
-/// Removes everything in a block's folder.
-async fn folder(bucket: &Bucket, id: Ulid) -> Result<()> {
-    let (meta, mark) = (path(id, META), path(id, DELETION_MARK));
-    bucket.delete(&meta).await?;
-    let objects = bucket.list(&id.to_string()).await?;
-    let names = objects.into_iter().map(|o| o.name);
-    let rest: Vec<String> = names.filter(|name| *name != mark).collect();
-    bucket.delete_many(&rest, OBJECTS_AT_ONCE).await?;
-    bucket.delete(&mark).await?;
-    Ok(())
+struct Folder {
+    id: Ulid,
+    names: Vec<String>,
+    /// Whether it goes, or why it cannot.
+    answer: Result<bool>,
+}
+
+/// Removes folders. For each, in the order given: true if it is gone, false if
+/// it is left because it is no longer what it was.
+///
+/// # Errors
+/// Each on its own: whatever the bucket fails with.
+pub(super) async fn folders(bucket: &Bucket, removals: &[Removal]) -> Vec<Result<bool>> {
+    let looks: Vec<_> = removals.iter().map(|&one| look(bucket, one)).collect();
+    let mut all: Vec<Folder> = futures::stream::iter(looks)
+        .buffered(LISTINGS)
+        .collect()
+        .await;
+    for stage in [Stage::Meta, Stage::Rest, Stage::Mark] {
+        delete(bucket, &mut all, stage).await;
+    }
+    all.into_iter().map(|folder| folder.answer).collect()
+}
+
+async fn look(bucket: &Bucket, removal: Removal) -> Folder {
+    let id = removal.folder;
+    let listed = bucket.list(&id.to_string()).await;
+    let answer = match &listed {
+        Ok(objects) => Ok(holds(removal, objects)),
+        Err(error) => Err(error.clone().into()),
+    };
+    let objects = listed.unwrap_or_default();
+    Folder {
+        id,
+        names: objects.into_iter().map(|o| o.name).collect(),
+        answer,
+    }
+}
+
+fn holds(removal: Removal, objects: &[Object]) -> bool {
+    let id = removal.folder;
+    match removal.condition {
+        Condition::Marked => {
+            let mark = path(id, DELETION_MARK);
+            let marked = objects.iter().any(|o| o.name == mark);
+            if !marked {
+                tracing::warn!(block = %id, "deletion mark was removed, the block stays");
+            }
+            marked
+        }
+        Condition::UnchangedSince(then) => {
+            let same = objects.iter().all(|o| o.modified_ms <= then);
+            if !same {
+                tracing::warn!(folder = %id, "upload goes on, the folder stays");
+            }
+            same
+        }
+    }
+}
+
+/// When an object of a folder goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Meta,
+    Rest,
+    Mark,
+}
+
+impl Stage {
+    fn of(id: Ulid, name: &str) -> Self {
+        if name == path(id, META) {
+            Self::Meta
+        } else if name == path(id, DELETION_MARK) {
+            Self::Mark
+        } else {
+            Self::Rest
+        }
+    }
+}
+
+/// Deletes the objects of one stage, of all folders that are still to go.
+async fn delete(bucket: &Bucket, all: &mut [Folder], stage: Stage) {
+    let mut names = Vec::new();
+    let mut owners = Vec::new();
+    for (at, folder) in all.iter().enumerate() {
+        if !matches!(folder.answer, Ok(true)) {
+            continue;
+        }
+        let due = folder.names.iter();
+        for name in due.filter(|name| Stage::of(folder.id, name) == stage) {
+            names.push(name.clone());
+            owners.push(at);
+        }
+    }
+    let answers = bucket.delete_all(&names).await;
+    for (at, answer) in owners.into_iter().zip(answers) {
+        if let (Err(error), Some(folder)) = (answer, all.get_mut(at)) {
+            folder.answer = Err(error.into());
+        }
+    }
 }

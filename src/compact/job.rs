@@ -39,6 +39,7 @@ use crate::tsdb::meta::BlockStats;
 use crate::tsdb::spill::Room;
 
 /// What jobs share.
+#[derive(Clone)]
 pub struct JobContext {
     /// The bucket.
     pub bucket: Bucket,
@@ -54,8 +55,6 @@ pub struct JobContext {
     pub merge: MergeFn,
     /// Blocks that are no surprise.
     pub(super) known: Known,
-    /// Jobs at the same time.
-    pub(super) concurrency: usize,
 }
 
 /// Runs one job.
@@ -64,7 +63,8 @@ pub struct JobContext {
 /// Names the block to blame where there is one. No source is marked then,
 /// unless it was the marking that failed.
 pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
-    let _grant = context.budget.admit(job).await?;
+    let (_grant, job) = context.budget.admit(job).await?;
+    let job = job.as_ref();
     let watch = StopWatch::start();
     let ids: Vec<Ulid> = (0..job.products.count())
         .map(|_| context.clock.new_ulid())
@@ -135,6 +135,7 @@ async fn mark_sources(context: &JobContext, id: Ulid, sources: &[&LiveBlock]) ->
         let clock = context.clock.as_ref();
         mark::for_deletion(&context.bucket, clock, source.id(), details)
     });
+    let marks: Vec<_> = marks.collect();
     let mut running = futures::stream::iter(marks).buffer_unordered(AT_ONCE);
     let mut failed = None;
     while let Some(result) = running.next().await {

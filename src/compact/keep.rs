@@ -15,7 +15,7 @@ use super::report::{Failure, JobReport, Quarantined, RunReport, Task};
 use crate::block::meta::Labels;
 use crate::error::{Error, Kind, Result};
 use crate::merge::Ledger;
-use crate::objstore::Bucket;
+use crate::objstore::{Bucket, Counts};
 use crate::runtime::clock::Clock;
 
 /// Folder of the reports in the bucket.
@@ -37,6 +37,10 @@ struct Kept<'a> {
     passes: u32,
     blocks_seen: usize,
     partial: bool,
+    /// Kinds of work that were done; others were left out.
+    lanes: Vec<&'static str>,
+    /// Calls and payload bytes by kind, those of this report not included.
+    requests: Counts,
     /// All jobs together.
     ledger: Ledger,
     jobs: Vec<Job<'a>>,
@@ -47,6 +51,9 @@ struct Kept<'a> {
     quarantined: Vec<Shut<'a>>,
     transfer_faults: u64,
     deleted: &'a [Ulid],
+    /// Blocks that a limit has left to a later run.
+    deletions_left: usize,
+    retired_left: usize,
     cleaned: &'a [Ulid],
     held: Vec<Left<'a>>,
     problems: Vec<Left<'a>>,
@@ -114,6 +121,8 @@ impl RunReport {
             passes: self.passes,
             blocks_seen: self.blocks_seen,
             partial: self.is_partial(),
+            lanes: self.lanes.names(),
+            requests: self.requests,
             ledger: self.ledger(),
             jobs: self.jobs.iter().map(job).collect(),
             failures: self.failures.iter().map(failed).collect(),
@@ -123,6 +132,8 @@ impl RunReport {
             quarantined: self.quarantined.iter().map(shut).collect(),
             transfer_faults: self.transfer_faults,
             deleted: &self.deleted,
+            deletions_left: self.deletions_left,
+            retired_left: self.retired_left,
             cleaned: &self.cleaned,
             held: self.left_alone(),
             problems: self.unusable(),

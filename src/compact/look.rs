@@ -21,23 +21,47 @@ use crate::plan::filter::LiveBlock;
 /// in time.
 const AT_ONCE: usize = 16;
 
-/// Blocks that the planner has seen, or that this run has made.
+/// Blocks that the planner has seen, or that this run makes or has made.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known(Arc<Mutex<HashSet<Ulid>>>);
+pub(super) struct Known {
+    all: Arc<Mutex<HashSet<Ulid>>>,
+    /// Those that one job makes.
+    made: Arc<Mutex<HashSet<Ulid>>>,
+}
 
 impl Known {
-    /// Remembers blocks.
-    pub fn add(&self, blocks: impl IntoIterator<Item = Ulid>) {
-        self.lock().extend(blocks);
+    /// The same, for one job: what it makes can be told apart.
+    pub fn for_job(&self) -> Self {
+        Self {
+            all: Arc::clone(&self.all),
+            made: Arc::default(),
+        }
     }
 
-    fn has(&self, block: Ulid) -> bool {
-        self.lock().contains(&block)
+    /// Remembers blocks that a job makes.
+    pub fn add(&self, blocks: impl IntoIterator<Item = Ulid> + Clone) {
+        lock(&self.made).extend(blocks.clone());
+        lock(&self.all).extend(blocks);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Ulid>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Remembers blocks that were listed.
+    pub fn saw(&self, blocks: impl IntoIterator<Item = Ulid>) {
+        lock(&self.all).extend(blocks);
     }
+
+    /// Whether it was listed as a block, or is made by this run.
+    pub fn has(&self, block: Ulid) -> bool {
+        lock(&self.all).contains(&block)
+    }
+
+    /// What the job of this handle has made so far, or tried to.
+    pub fn made(&self) -> Vec<Ulid> {
+        lock(&self.made).iter().copied().collect()
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Fails if the sources of a job are not what they were when it was planned.
@@ -49,6 +73,7 @@ pub(super) async fn still_wanted(bucket: &Bucket, job: &Job, known: &Known) -> R
         .sources
         .iter()
         .map(|source| source_unchanged(bucket, job, source));
+    let looks: Vec<_> = looks.collect();
     let found: Vec<Result<()>> = futures::stream::iter(looks)
         .buffered(AT_ONCE)
         .collect()
@@ -85,6 +110,7 @@ async fn nobody_else(bucket: &Bucket, job: &Job, known: &Known) -> Result<()> {
         .filter_map(|f| Some(split_path(&format!("{f}/"))?.0));
     let new: Vec<Ulid> = new.filter(|id| !known.has(*id)).collect();
     let looks = new.iter().map(|&id| covered_source(bucket, job, id));
+    let looks: Vec<_> = looks.collect();
     let found: Vec<Result<Option<Ulid>>> = futures::stream::iter(looks)
         .buffered(AT_ONCE)
         .collect()

@@ -1,20 +1,25 @@
 //! The driver: looks, plans, does, looks again, until there is nothing to do.
 //!
 //! ```text
-//!      +--> sync ------> plan ------> execute ------+
-//!      |    LIST, GET    pure         deletions,    |
-//!      |    meta, marks               marks, jobs   |
-//!      +--------------------------------------------+   until no job is due
-//!                                     then uploads that were given up
+//!      +--> sync ------> plan --+--> compaction      jobs --+
+//!      |    LIST, GET    pure   +--> downsampling    jobs --+--> until no job
+//!      |    meta, marks         +--> retention   marks, removals     is due
+//!      |                        +--> cleanup     removals   |
+//!      +----------------------------------------------------+
 //! ```
+//!
+//! A **lane** is one of the four kinds of work on the right; they go on side by
+//! side. A **chore** is a mark or a removal, everything but a job.
 //!
 //! - [`sync`] turns a listing into a [`crate::plan::view::BucketView`].
 //! - [`job`] runs one compaction: merge, upload, verify, mark.
 //! - `look` asks just before a result becomes visible whether it is still
-//!   wanted; `delete` removes blocks, in the order that readers need.
+//!   wanted; `upkeep` does chores, `delete` removes folders, in the order that
+//!   readers need.
 //! - [`quarantine`] finds out whether a block is damaged, and marks it if so.
-//! - [`run`] is the loop; [`report`] what it tells at the end, [`keep`] puts that
-//!   into the bucket. `budget` is what jobs share.
+//! - [`run`] is one run, `lanes` directs its lanes, `given_up` knows what is not
+//!   tried again; [`report`] is what it tells at the end, [`keep`] puts that into
+//!   the bucket. `budget` is what jobs share.
 //!
 //! Invariants:
 //!
@@ -27,14 +32,18 @@
 //!   the same run.
 //! - CO-4: a block is marked as damaged only after a fresh read, alone, has
 //!   found it so, and no more blocks than allowed are marked in one run.
+//! - CO-5: no lane waits for another: whatever fails or hangs in one, the others
+//!   come to their end.
 
 mod budget;
 mod check;
 pub mod clusters;
 mod delete;
 mod findings;
+mod given_up;
 pub mod job;
 pub mod keep;
+mod lanes;
 mod look;
 mod mark;
 pub mod quarantine;
@@ -44,5 +53,6 @@ pub mod run;
 pub mod sample;
 mod scratch;
 pub mod sync;
+mod upkeep;
 
 pub use run::{Compactor, Options};

@@ -244,10 +244,12 @@ async fn read_alone(context: &JobContext, view: BlockView) -> Result<()> {
     /// Read-ahead, and each of the two kinds of tables, bytes.
     const SHARE: u64 = 32 << 20;
     let (id, meta) = (view.id(), Arc::clone(&view.meta));
-    let _grant = context.budget.take(3 * SHARE, view.index_bytes()).await?;
+    let grant = context.budget.take(3 * SHARE, (0, view.index_bytes()));
+    let grant = grant.await;
+    let share = grant.memory_bytes() / 3;
     let name = context.clock.new_ulid().to_string();
     let scratch = ScratchDir::create(&context.scratch, &name, context.budget.space())?;
-    let room = || Room::limited(SHARE, Arc::new(scratch.clone()));
+    let room = || Room::limited(share, Arc::new(scratch.clone()));
     let memory = MergeMemory {
         symbols: room(),
         postings: room(),
@@ -259,7 +261,7 @@ async fn read_alone(context: &JobContext, view: BlockView) -> Result<()> {
         replica: 0,
     };
     let sizes = move |file: &str| view.file_size(file);
-    let mut source = open_source(&context.bucket, &meta.tsdb, sizes, (1, SHARE), place).await?;
+    let mut source = open_source(&context.bucket, &meta.tsdb, sizes, (1, share), place).await?;
     source.stated = meta.stated();
     let pool = Arc::clone(&context.pool);
     on_a_thread("verify", move || {

@@ -3,13 +3,14 @@
 use ulid::Ulid;
 
 use crate::block::meta::Labels;
-use crate::downsample::Counts;
+use crate::downsample;
 use crate::error::Error;
 use crate::merge::Ledger;
+use crate::objstore::Counts;
 use crate::plan::group::GroupKey;
 use crate::plan::lint::Finding;
 use crate::plan::view::Problem;
-use crate::plan::{Held, JobKind, Reason};
+use crate::plan::{Held, JobKind, Lanes, Reason};
 use crate::tsdb::Damage;
 
 /// One compaction that was done.
@@ -66,7 +67,7 @@ pub struct ResultReport {
     /// Samples; windows for lower resolutions.
     pub samples: u64,
     /// The books of its downsampling; `None` for a merged block.
-    pub counts: Option<Counts>,
+    pub counts: Option<downsample::Counts>,
 }
 
 /// A damaged block that is kept out of compactions and downsampling from now on.
@@ -137,6 +138,11 @@ pub struct RunReport {
     pub transfer_faults: u64,
     /// Blocks removed because their deletion mark was old enough.
     pub deleted: Vec<Ulid>,
+    /// Such blocks that were left to a later run, as of the last plan, because
+    /// no more may be removed in one.
+    pub deletions_left: usize,
+    /// Blocks past their retention that were not marked, for the same reason.
+    pub retired_left: usize,
     /// Folders removed that were no blocks.
     pub cleaned: Vec<Ulid>,
     /// What the policy linter found at the first look.
@@ -145,6 +151,10 @@ pub struct RunReport {
     pub held: Vec<Held>,
     /// Folders that are no usable blocks, as of the last look.
     pub problems: Vec<Problem>,
+    /// The lanes that had work.
+    pub lanes: Lanes,
+    /// What was asked of the bucket.
+    pub requests: Counts,
     /// Wall time, seconds.
     pub seconds: f64,
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use ulid::Ulid;
 
+use super::look::Known;
 use crate::block::markers::{self, Found};
 use crate::block::meta::{MAX_META_BYTES, Meta, MetaError};
 use crate::block::{INDEX, META, path, split_path};
@@ -34,6 +35,9 @@ pub struct Syncer {
     metas: HashMap<Ulid, (Bytes, Arc<Meta>)>,
     /// Problems of the last look, which have been logged.
     told: Vec<Problem>,
+    /// Folders of which nothing is said while they are no blocks: they are
+    /// being made or removed.
+    ours: Known,
 }
 
 impl Syncer {
@@ -46,7 +50,14 @@ impl Syncer {
             seen: HashMap::new(),
             metas: HashMap::new(),
             told: Vec::new(),
+            ours: Known::default(),
         }
+    }
+
+    /// The same, but silent about folders without `meta.json` that this run
+    /// makes, or that were blocks when it looked before and are being removed.
+    pub(super) fn silent_about(self, ours: Known) -> Self {
+        Self { ours, ..self }
     }
 
     /// Lists the bucket and fetches what is new.
@@ -70,6 +81,7 @@ impl Syncer {
                     view.problems.extend(damage(&block));
                     view.blocks.push(block);
                 }
+                Err(problem) if problem.kind.is_partial() && self.ours.has(id) => {}
                 Err(problem) => {
                     view.partials.extend(self.partial(id, &objects, &problem));
                     view.problems.push(problem);

@@ -1,7 +1,8 @@
 //! The bucket handle: opening, looking at it, streams.
 
 use std::path::{Path as OsPath, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use object_store::list::PaginatedListStore;
 use object_store::memory::InMemory;
@@ -9,10 +10,11 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{Attributes, ObjectMeta, ObjectStore};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 
+use super::background::Background;
 use super::config::{BucketConfig, Provider, S3Config, process_env};
 use super::counting::{Counters, CountingStore, Counts};
+use super::deletes::{DELETES_AT_ONCE, PairStore};
 use super::error::{Kind, Result, Scene};
 use super::folder::FolderStore;
 use super::parts::PartPool;
@@ -66,6 +68,7 @@ pub struct Bucket {
     inner: Arc<Inner>,
     upload: UploadSettings,
     part_pool: PartPool,
+    background: Background,
 }
 
 struct Inner {
@@ -77,7 +80,8 @@ struct Inner {
     attributes: Attributes,
     folder: Option<Folder>,
     probe: Option<Probe>,
-    background: Mutex<Vec<JoinHandle<()>>>,
+    /// The store refused to delete several objects with one request.
+    one_by_one: AtomicBool,
 }
 
 /// The local side of a folder bucket.
@@ -109,6 +113,8 @@ struct Parts {
     upload: UploadSettings,
     folder: Option<Folder>,
     probe: Option<Probe>,
+    /// Objects that one request can delete.
+    deletes_at_once: u64,
 }
 
 impl Parts {
@@ -123,16 +129,16 @@ impl Parts {
             upload: UploadSettings::default(),
             folder: None,
             probe: None,
+            deletes_at_once: 1,
         }
     }
 
     fn build(self, store: impl ObjectStore, prefix: &Path) -> Result<Bucket> {
         let counters = Arc::<Counters>::default();
         let store: Arc<dyn ObjectStore> = if prefix.is_root() {
-            Arc::new(CountingStore::new(store, Arc::clone(&counters)))
+            self.counting(store, &counters)
         } else {
-            let below = PrefixStore::new(store, prefix.clone());
-            Arc::new(CountingStore::new(below, Arc::clone(&counters)))
+            self.counting(PrefixStore::new(store, prefix.clone()), &counters)
         };
         let handle = Handle::try_current().map_err(|_| {
             self.scene.error(
@@ -151,11 +157,17 @@ impl Parts {
                 attributes: self.attributes,
                 folder: self.folder,
                 probe: self.probe,
-                background: Mutex::default(),
+                one_by_one: AtomicBool::new(false),
             }),
             upload: self.upload,
             part_pool: PartPool::default(),
+            background: Background::default(),
         })
+    }
+
+    fn counting(&self, store: impl ObjectStore, counters: &Arc<Counters>) -> Arc<dyn ObjectStore> {
+        let counters = Arc::clone(counters);
+        Arc::new(CountingStore::new(store, counters, self.deletes_at_once))
     }
 }
 
@@ -234,10 +246,9 @@ impl Bucket {
             store: Box::new(clients.probe),
             prefix: (!prefix.is_root()).then(|| format!("{prefix}/")),
         });
-        parts.build(
-            s3::limited(clients.store, config.http.max_connections),
-            &prefix,
-        )
+        parts.deletes_at_once = DELETES_AT_ONCE as u64;
+        let store = PairStore::new(clients.store, clients.bulk);
+        parts.build(s3::limited(store, config.http.max_connections), &prefix)
     }
 
     /// The same bucket with other settings for what this handle uploads.
@@ -247,6 +258,16 @@ impl Bucket {
             upload,
             part_pool: PartPool::default(),
             ..self
+        }
+    }
+
+    /// The same bucket; what this handle and those made of it leave unfinished
+    /// is theirs to [settle](Self::settle), and they wait for nothing else.
+    #[must_use]
+    pub fn scoped(&self) -> Self {
+        Self {
+            background: self.background.scope(),
+            ..self.clone()
         }
     }
 }
@@ -375,17 +396,21 @@ impl Bucket {
 
     /// Runs a task that nobody waits for but [`Self::settle`].
     pub(super) fn in_background(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let task = self.inner.handle.spawn(task);
-        let mut tasks = self.background();
-        tasks.retain(|task| !task.is_finished());
-        tasks.push(task);
+        self.background.begin(&self.inner.handle, task);
     }
 
-    pub(super) fn background(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.inner
-            .background
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn background(&self) -> &Background {
+        &self.background
+    }
+
+    /// Whether the store has refused to delete several objects at once.
+    pub(super) fn deletes_one_by_one(&self) -> bool {
+        self.inner.one_by_one.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that.
+    pub(super) fn delete_one_by_one(&self) {
+        self.inner.one_by_one.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn path(&self, name: &str) -> Result<Path> {

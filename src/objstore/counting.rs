@@ -3,7 +3,8 @@
 //!
 //! One count is one logical request: what the library repeats after a failure
 //! is not counted again. A listing counts one call per started 1,000 names,
-//! which is what a store bills.
+//! and so does a deletion of many objects where the store takes that many at
+//! once: that is what a store bills.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,12 +19,13 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
+use serde::Serialize;
 
 /// Names in one page of a listing.
 const PAGE: u64 = 1_000;
 
 /// Calls and payload bytes of one kind of request.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Count {
     /// Requests begun.
     pub calls: u64,
@@ -31,8 +33,8 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// All counts of a bucket at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// All counts of a bucket at one moment, or between two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Whole objects read.
     pub get: Count,
@@ -48,15 +50,40 @@ pub struct Counts {
     pub multipart: Count,
     /// Pages of listings.
     pub list: Count,
-    /// Objects deleted.
+    /// Requests that delete one object, or up to 1,000 of them.
     pub delete: Count,
 }
 
 impl Counts {
+    /// Requests that change nothing.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.get.calls + self.get_range.calls + self.head.calls + self.list.calls
+    }
+
     /// Requests that change the bucket.
     #[must_use]
     pub fn writes(&self) -> u64 {
         self.put.calls + self.put_part.calls + self.multipart.calls + self.delete.calls
+    }
+
+    /// What was asked since `before`, an earlier state of the same bucket.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let of = |now: Count, before: Count| Count {
+            calls: now.calls.saturating_sub(before.calls),
+            bytes: now.bytes.saturating_sub(before.bytes),
+        };
+        Self {
+            get: of(self.get, before.get),
+            get_range: of(self.get_range, before.get_range),
+            head: of(self.head, before.head),
+            put: of(self.put, before.put),
+            put_part: of(self.put_part, before.put_part),
+            multipart: of(self.multipart, before.multipart),
+            list: of(self.list, before.list),
+            delete: of(self.delete, before.delete),
+        }
     }
 
     /// Payload bytes read.
@@ -124,11 +151,17 @@ impl Counters {
 pub(super) struct CountingStore<T> {
     inner: T,
     counters: Arc<Counters>,
+    /// Objects that one request can delete.
+    deletes_at_once: u64,
 }
 
 impl<T> CountingStore<T> {
-    pub fn new(inner: T, counters: Arc<Counters>) -> Self {
-        Self { inner, counters }
+    pub fn new(inner: T, counters: Arc<Counters>, deletes_at_once: u64) -> Self {
+        Self {
+            inner,
+            counters,
+            deletes_at_once: deletes_at_once.max(1),
+        }
     }
 
     fn pages(
@@ -212,8 +245,14 @@ impl<T: ObjectStore> ObjectStore for CountingStore<T> {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        let counters = Arc::clone(&self.counters);
-        let counted = locations.inspect_ok(move |_| counters.add(Op::Delete, 0));
+        let (counters, at_once) = (Arc::clone(&self.counters), self.deletes_at_once);
+        let mut seen = 0_u64;
+        let counted = locations.inspect_ok(move |_| {
+            if seen.is_multiple_of(at_once) {
+                counters.add(Op::Delete, 0);
+            }
+            seen += 1;
+        });
         self.inner.delete_stream(counted.boxed())
     }
 

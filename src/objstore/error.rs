@@ -309,6 +309,7 @@ impl Clues {
         // they are read from its text; a test against a live server pins it.
         for text in &clues.texts {
             clues.code = clues.code.or_else(|| element(text, "Code"));
+            clues.code = clues.code.or_else(|| code_of_one_key(text));
             clues.message = clues.message.or_else(|| element(text, "Message"));
             clues.status = clues.status.or_else(|| status(text));
         }
@@ -470,6 +471,13 @@ impl Clues {
         }
         line
     }
+}
+
+/// The code in the library's words for one object of a deletion of many.
+fn code_of_one_key(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("DeleteObjects request failed for key ")?;
+    let (_, code) = rest.rsplit_once("(code: ")?;
+    Some(code.strip_suffix(')')?.to_owned())
 }
 
 /// The text of the first `<name>…</name>` in an XML answer.

@@ -15,7 +15,8 @@
 //!                                                |
 //!      async, on tokio                           |        sync, on plain threads
 //!   list_dirs list head get                      |     open   -> BlobReader  reader/
-//!   put put_if_absent delete upload_file --------+---- create -> BlobWriter  writer
+//!   put put_if_absent upload_file                +---- create -> BlobWriter  writer
+//!   delete delete_all                            |
 //!                                                |
 //!          counting -> prefix -> S3 client       |  folder: pread, mmap
 //!                             -> folder store    |
@@ -26,6 +27,7 @@
 //! - An object appears whole or not at all, also in a folder (staged, synced,
 //!   renamed), and its size is checked with the store before a writer is done.
 //! - A reader never mixes two versions of an object.
+//! - Of many objects that are deleted at once each has its own answer.
 //! - "Not found" is a value, never mixed up with "no bucket" or "no permission".
 //! - Memory is bounded: windows and parts in flight are counted, and no length
 //!   that the store or an object claims is allocated unseen.
@@ -37,10 +39,12 @@
 //! (`a//b`), `.` or `..` segments or control characters. They may lie in a
 //! bucket beside our blocks; only a listing that meets them fails.
 
+mod background;
 mod bucket;
 pub mod config;
 mod counting;
 mod credentials;
+mod deletes;
 mod error;
 mod folder;
 mod parts;

@@ -148,7 +148,7 @@ impl Bucket {
     }
 
     /// "Not found" as a value; everything else is an error.
-    fn absent<T>(&self, name: &str, err: &object_store::Error) -> Result<Option<T>> {
+    pub(super) fn absent<T>(&self, name: &str, err: &object_store::Error) -> Result<Option<T>> {
         let error = self.scene().blame(name, err);
         if error.is_not_found() {
             Ok(None)
@@ -245,19 +245,11 @@ impl Bucket {
         }
     }
 
-    /// Waits until the uploads of dropped writers are aborted. Call it before
-    /// the runtime ends, or their parts stay in the bucket.
+    /// Waits until the uploads of dropped writers are aborted, in a
+    /// [scope](Self::scoped) only those of it. Call it before the runtime ends,
+    /// or their parts stay in the bucket.
     pub async fn settle(&self) {
-        loop {
-            let tasks = std::mem::take(&mut *self.background());
-            if tasks.is_empty() {
-                return;
-            }
-            for task in tasks {
-                // A task that panicked or was cancelled has nothing to wait for.
-                drop(task.await);
-            }
-        }
+        self.background().settle().await;
     }
 }
 

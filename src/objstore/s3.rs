@@ -20,8 +20,10 @@ const PROBE_WINDOW: Duration = Duration::from_secs(15);
 
 /// Clients of one bucket.
 pub(super) struct Clients {
-    /// For all work.
+    /// For all work; it deletes one object per request.
     pub store: AmazonS3,
+    /// The same, but it deletes many at once.
+    pub bulk: AmazonS3,
     /// The same, but it gives up soon.
     pub probe: AmazonS3,
     /// `scheme://host` for messages.
@@ -57,8 +59,7 @@ pub(super) async fn connect(config: &S3Config, env: Lookup<'_>) -> Result<Client
         .with_endpoint(&target.url)
         .with_region(&target.region)
         .with_virtual_hosted_style_request(target.in_host)
-        // One plain DELETE per object: every store knows it, and a bulk
-        // request would not keep the order that deletion of a block needs.
+        // One plain DELETE for one object: every store knows it.
         .with_disable_bulk_delete(true)
         .with_client_options(options);
     builder = encrypt(builder, config, &scene)?;
@@ -76,6 +77,11 @@ pub(super) async fn connect(config: &S3Config, env: Lookup<'_>) -> Result<Client
     };
     Ok(Clients {
         store: build(builder.clone(), config.retries, RETRY_WINDOW)?,
+        bulk: build(
+            builder.clone().with_disable_bulk_delete(false),
+            config.retries,
+            RETRY_WINDOW,
+        )?,
         probe: build(builder, config.retries.min(PROBE_RETRIES), PROBE_WINDOW)?,
         endpoint: format!("{}://{}", scheme(config), target.host),
         secrets: scene.secrets,
@@ -293,7 +299,10 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// The erased form that a bucket keeps.
-pub(super) fn limited(store: AmazonS3, limit: Option<usize>) -> Arc<dyn object_store::ObjectStore> {
+pub(super) fn limited(
+    store: impl object_store::ObjectStore,
+    limit: Option<usize>,
+) -> Arc<dyn object_store::ObjectStore> {
     match limit {
         Some(limit) => Arc::new(object_store::limit::LimitStore::new(store, limit)),
         None => Arc::new(store),

@@ -36,6 +36,9 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// What all files in scratch may take, bytes.
     pub scratch_bytes: u64,
+    /// Compactions and downsampling jobs may run side by side: those of one
+    /// kind leave a quarter of memory and scratch to the other.
+    pub two_lanes: bool,
     /// Bytes of one part of an upload.
     pub part_bytes: u64,
     /// Bytes per second that the bucket delivers or takes.
@@ -59,6 +62,7 @@ impl Default for Machine {
             threads: 1,
             memory_bytes: 4 << 30,
             scratch_bytes: u64::MAX,
+            two_lanes: true,
             part_bytes: 8 << 20,
             bucket_bytes_per_second: 400e6,
             mix_ns: 17.0,
@@ -112,6 +116,18 @@ pub struct Cost {
     pub sampled: Option<u32>,
 }
 
+impl Cost {
+    /// What the division of memory depends on.
+    pub fn sizes(&self) -> JobSizes {
+        JobSizes {
+            bytes_in: self.bytes_in,
+            index_bytes_in: self.index_bytes_in,
+            bytes_out: self.bytes_out().1,
+            blocks_out: u64::from(self.bytes.1 > 0) + self.lower.len() as u64,
+        }
+    }
+}
+
 /// Requests by kind, counted as a store bills them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Requests {
@@ -123,7 +139,7 @@ pub struct Requests {
     pub get: u64,
     /// Objects and parts written, uploads begun and completed.
     pub put: u64,
-    /// Objects deleted.
+    /// Objects deleted. S3 takes up to 1,000 with one request.
     pub delete: u64,
 }
 
@@ -192,12 +208,7 @@ pub fn predict(
     let (lower_least, lower_most) = lower.fold((0, 0), |(least, most), l| {
         (least + l.index_bytes.0, most + l.index_bytes.1)
     });
-    let sizes = JobSizes {
-        bytes_in: cost.bytes_in,
-        index_bytes_in: cost.index_bytes_in,
-        bytes_out: cost.bytes_out().1,
-        blocks_out: products.count() as u64,
-    };
+    let sizes = cost.sizes();
     cost.memory = JobMemory::of(machine, sizes);
     cost.memory_bytes = BASE_BYTES + cost.memory.total(&sizes);
     let spilled = cost.memory.spilled(&sizes);

@@ -23,6 +23,7 @@ use super::cost;
 use super::filter::LiveBlock;
 use super::group::{Group, GroupKey};
 use super::growth::DOWNSAMPLED_FROM_MS;
+use super::lanes::Lane;
 use super::model::{HeldReason, Job, JobKind, Place, Plan, Reason, Stream, Tile};
 use super::retention::expires_ms;
 use super::settings::Settings;
@@ -52,7 +53,8 @@ enum What {
 ///
 /// `groups` are those of the plan's streams, in that order.
 pub(super) fn add(plan: &mut Plan, groups: &[Group], settings: &Settings, now_ms: i64) {
-    if !settings.one_pass && !plan.jobs.is_empty() {
+    let later = !settings.one_pass && !plan.jobs.is_empty();
+    if later || !settings.lanes.has(Lane::Downsampling) {
         return;
     }
     let [least_raw, least_five] = DOWNSAMPLED_FROM_MS;

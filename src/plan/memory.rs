@@ -2,9 +2,14 @@
 //!
 //! ```text
 //!  budget of the run = base of the process + jobs side by side
+//!  jobs of one lane <= 3/4, if those of another may run beside them
 //!  a job = read-ahead | upload parts | batches | tables
 //!          <= 1/4       <= 1/4         <= 1/8    what is needed, at most the rest
 //! ```
+//!
+//! So that no lane waits for another, the last quarter is for the lane that
+//! came second: a job of it that would need more is made to fit
+//! ([`JobMemory::within`]).
 //!
 //! Read-ahead, parts and batches shrink with the budget and cost speed; tables
 //! (symbols, maps, postings) past their share go to scratch. So a budget of
@@ -74,10 +79,26 @@ impl JobSizes {
     }
 }
 
+/// What all jobs together may take, bytes.
+pub fn of_all_jobs(machine: &Machine) -> u64 {
+    machine.memory_bytes.max(LEAST_BYTES) - BASE_BYTES
+}
+
+/// What jobs of one lane may not take of `all`, so that another lane always
+/// finds it; bytes.
+pub fn reserve(machine: &Machine, all: u64) -> u64 {
+    if machine.two_lanes { all / 4 } else { 0 }
+}
+
 impl JobMemory {
     /// The shares of a job.
     pub fn of(machine: &Machine, sizes: JobSizes) -> Self {
-        let budget = machine.memory_bytes.max(LEAST_BYTES) - BASE_BYTES;
+        let all = of_all_jobs(machine);
+        Self::within(all - reserve(machine, all), machine, sizes)
+    }
+
+    /// The shares of a job that gets `budget` bytes.
+    pub fn within(budget: u64, machine: &Machine, sizes: JobSizes) -> Self {
         let read_ahead = (budget / 4).min(MOST_READ_AHEAD).min(2 * sizes.bytes_in);
         let uploads = sizes.blocks_out.max(1);
         let part = machine
@@ -136,19 +157,27 @@ mod tests {
         for budget in [LEAST_BYTES, 200 << 20, GIB, 64 * GIB] {
             for threads in [1, 2, 64] {
                 for index_bytes_in in [0, 1 << 20, GIB, 100 * GIB] {
+                    let all = budget - BASE_BYTES;
                     let sizes = JobSizes {
                         bytes_in: index_bytes_in * 20,
                         index_bytes_in,
                         bytes_out: index_bytes_in * 20,
                         blocks_out: 1,
                     };
-                    let shares = JobMemory::of(&machine(budget, threads), sizes);
-                    let total = shares.total(&sizes);
-                    assert!(
-                        total <= budget - BASE_BYTES,
-                        "{budget} {threads} {shares:?}"
-                    );
-                    assert!(shares.part >= LEAST_PART && shares.batch >= 16 << 10);
+                    let two = machine(budget, threads);
+                    let alone = Machine {
+                        two_lanes: false,
+                        ..two.clone()
+                    };
+                    for (machine, most) in [(&alone, all), (&two, all - all / 4)] {
+                        let shares = JobMemory::of(machine, sizes);
+                        let total = shares.total(&sizes);
+                        assert!(total <= most, "{budget} {threads} {shares:?}");
+                        assert!(shares.part >= LEAST_PART && shares.batch >= 16 << 10);
+                        // What is kept for the other lane is enough for any job.
+                        let rest = JobMemory::within(all / 4, machine, sizes);
+                        assert!(rest.total(&sizes) <= all / 4, "{budget} {threads} {rest:?}");
+                    }
                 }
             }
         }

@@ -15,6 +15,8 @@
 //!   resolution **cover** it, which is to say hold all of its sources, or once it
 //!   is proven that none ever will; until then it is **held** ([`retention`]).
 //! - **Policy**: retention, dedup and downsampling of a stream ([`policy`]).
+//! - **Lane**: one of four kinds of work that do not wait for each other
+//!   ([`Lane`]).
 //!
 //! ```text
 //!  BucketView --filter--> live blocks --retention--> kept --group--> streams --leveled--> jobs
@@ -42,6 +44,7 @@ pub mod group;
 mod growth;
 mod held;
 mod judge;
+mod lanes;
 pub mod leveled;
 pub mod lint;
 mod lower;
@@ -58,6 +61,7 @@ pub mod view;
 pub use crate::merge::{Dedup, Products};
 pub use growth::{DOWNSAMPLED_FROM_MS, RESOLUTIONS_MS};
 pub use held::cure_of_quarantine;
+pub use lanes::{Lane, Lanes};
 pub use lower::LowerCost;
 pub use model::{
     Cleanup, CleanupReason, Cut, CutReason, Deletion, Garbage, Held, HeldReason, Job, JobKind,
@@ -124,6 +128,8 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
     }
     downsample::add(&mut plan, &groups, settings, now_ms);
     show_retired(&mut plan, kept.leaving, settings);
+    plan.keep(&settings.lanes);
+    plan.limit_deletions(settings.max_deletions);
     plan.removals = removal::removals(view, &plan, settings, now_ms);
     plan
 }

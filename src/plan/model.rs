@@ -9,6 +9,7 @@ use ulid::Ulid;
 use super::cost::Cost;
 use super::filter::{LiveBlock, State};
 use super::group::GroupKey;
+use super::lanes::Lanes;
 use super::policy::StreamPolicy;
 use super::removal::Removal;
 use super::retention::{Retired, Waits};
@@ -18,13 +19,21 @@ use crate::merge::{Dedup, Products};
 /// What a run will do, in the order in which it does it, and what it will not.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
+    /// Kinds of work that stand in it; others were left out.
+    pub lanes: Lanes,
     /// Marked blocks whose delay has passed: their objects are removed.
     pub deletions: Vec<Deletion>,
+    /// Such blocks that stay until a later run, because of
+    /// [`Settings::max_deletions`](super::Settings::max_deletions).
+    pub deletions_left: usize,
     /// Blocks that another block has replaced and that still lack a mark.
     pub garbage: Vec<Garbage>,
     /// Blocks past their retention that may go and still lack a mark,
     /// ascending by ULID.
     pub retired: Vec<Retired>,
+    /// Such blocks that are left to a later run, for the same reason as
+    /// `deletions_left`.
+    pub retired_left: usize,
     /// Blocks to be kept out of compactions from now on.
     pub marks: Vec<NoCompact>,
     /// Compactions; no block is a source of two of them.

@@ -675,7 +675,7 @@ proptest! {
         }
         let mut turned = view(blocks);
         turned.blocks.reverse();
-        let other_way = plan(&turned, &settings, at_day(day));
+        let other_way = crate::plan::plan(&turned, &settings, at_day(day));
         prop_assert_eq!(found.retired, other_way.retired);
     }
 }

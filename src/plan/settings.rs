@@ -1,6 +1,7 @@
 //! Everything the planner may depend on besides the bucket and the time.
 
 use super::cost::Machine;
+use super::lanes::Lanes;
 use super::policy::{Policies, StreamPolicy};
 use super::relabel::Selector;
 use super::view::BlockView;
@@ -56,6 +57,11 @@ pub struct Settings {
     pub loss_acknowledged: bool,
     /// Rules that change retention, dedup and downsampling for some streams.
     pub policies: Policies,
+    /// Kinds of work that stand in the plan; others are left out.
+    pub lanes: Lanes,
+    /// Blocks that may be removed; `None` is no limit. Those that were marked
+    /// first go first.
+    pub max_deletions: Option<usize>,
     /// What predictions are made for.
     pub machine: Machine,
 }
@@ -117,6 +123,8 @@ impl Default for Settings {
             downsampling: true,
             loss_acknowledged: false,
             policies: Policies::default(),
+            lanes: Lanes::default(),
+            max_deletions: None,
             machine: Machine::default(),
         }
     }

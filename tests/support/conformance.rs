@@ -31,6 +31,7 @@ pub async fn all_for_embedded_server(bucket: &Bucket) {
     odd_names_survive(bucket).await;
     bad_names_are_refused(bucket).await;
     delete_many_deletes(bucket).await;
+    delete_all_answers_for_each(bucket).await;
     writer_of_three_parts(bucket).await;
     writer_of_any_size(bucket).await;
     writer_dropped_leaves_nothing(bucket).await;
@@ -324,6 +325,31 @@ pub async fn delete_many_deletes(bucket: &Bucket) {
     // Again, with some that are gone already.
     bucket.delete_many(&all, 100).await.unwrap();
     assert!(bucket.list("many").await.unwrap().is_empty());
+}
+
+pub async fn delete_all_answers_for_each(bucket: &Bucket) {
+    let all: Vec<String> = (0..25).map(|i| format!("all/{i:02}")).collect();
+    for name in &all {
+        bucket.put(name, "x").await.unwrap();
+    }
+    let before = bucket.counts().delete.calls;
+    assert_eq!(bucket.delete_all(&all[..20]).await, vec![Ok(()); 20]);
+    let requests = bucket.counts().delete.calls - before;
+    let at_once = bucket.kind() == BucketKind::S3;
+    assert_eq!(requests, if at_once { 1 } else { 20 });
+    assert_eq!(names(bucket, "all").await, all[20..]);
+    // Some are gone already, and one can be nobody's name.
+    let mut some = all[15..].to_vec();
+    some.insert(3, "all//x".to_owned());
+    let answers = bucket.delete_all(&some).await;
+    let failed: Vec<usize> = (0..)
+        .zip(&answers)
+        .filter_map(|(at, answer)| answer.is_err().then_some(at))
+        .collect();
+    assert_eq!((answers.len(), failed), (11, vec![3]), "{answers:?}");
+    assert_eq!(answers[3].as_ref().unwrap_err().kind, Kind::BadName);
+    assert!(bucket.list("all").await.unwrap().is_empty());
+    assert!(bucket.delete_all(&[]).await.is_empty());
 }
 
 pub async fn writer_of_three_parts(bucket: &Bucket) {

@@ -57,9 +57,11 @@ pub fn compactor(
         options: Options {
             plan: settings,
             concurrency: threads,
+            downsample_concurrency: threads,
             fetch_concurrency: 8,
             scratch: scratch.to_owned(),
             merge: lithify::merge::merge,
+            lane_of: lithify::plan::Job::lane,
             max_quarantined: DEFAULT_MAX_BLOCKS,
         },
     }

@@ -94,6 +94,55 @@ pub async fn open(yaml: &str) -> Bucket {
     Bucket::connect(&config).await.expect("bucket")
 }
 
+/// Answers each request by its first line and hangs up; returns `host:port`.
+pub async fn answer(with: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback port");
+    let address = listener.local_addr().expect("address");
+    let with = std::sync::Arc::new(with);
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let with = std::sync::Arc::clone(&with);
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                let mut block = [0; 4096];
+                loop {
+                    match socket.read(&mut block).await {
+                        Ok(len) if len > 0 => seen.extend_from_slice(&block[..len]),
+                        _ => return,
+                    }
+                    let text = String::from_utf8_lossy(&seen);
+                    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+                        continue;
+                    };
+                    let length = head
+                        .to_ascii_lowercase()
+                        .lines()
+                        .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+                    if body.len() < length.unwrap_or(0_usize) {
+                        continue;
+                    }
+                    let bytes = with(head.lines().next().unwrap_or_default());
+                    let _ = socket.write_all(&bytes).await;
+                    return;
+                }
+            });
+        }
+    });
+    address.to_string()
+}
+
+/// A good answer with a body.
+pub fn fine(body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
 /// Answers every request with the same bytes and hangs up; returns `host:port`.
 pub async fn recite(answer: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0")

@@ -12,7 +12,7 @@ use crate::plan::forecast::{
     BucketForecast, ClusterSource, Forecast, HeldForecast, JobForecast, Range, StreamForecast,
     Totals,
 };
-use crate::plan::length;
+use crate::plan::{Lane, length};
 
 /// Columns of a timeline.
 const TIMELINE: usize = 66;
@@ -41,6 +41,10 @@ pub(super) fn render(forecast: &Forecast) -> String {
 fn one_bucket(page: &mut String, bucket: &BucketForecast, forecast: &Forecast) {
     line!(page, "bucket {}", bucket.name);
     line!(page, "planned at {}; nothing was written", forecast.made_at);
+    if forecast.lanes.len() < Lane::ALL.len() {
+        let lanes = forecast.lanes.join(", ");
+        line!(page, "lanes: {lanes} (others skipped)");
+    }
     line!(page);
     let tiles = bucket.streams.iter().flat_map(|s| &s.before);
     let from = tiles.clone().map(|t| t.min_time).min().unwrap_or(0);
@@ -193,6 +197,15 @@ fn removals(page: &mut String, bucket: &BucketForecast) {
         "marked blocks whose delay has passed, to be deleted",
         &deletions.collect::<Vec<_>>(),
     );
+    if bucket.deletions_left > 0 {
+        let now = bucket.deletions.len() as u64;
+        line!(
+            page,
+            "{} of {} marked blocks: --max-delete-per-run leaves the rest\n",
+            count(now),
+            count(now + bucket.deletions_left)
+        );
+    }
     // Those of retention stand above, summed up.
     let marks = bucket.marks.iter().filter(|m| m.reason != "retention");
     let marks = marks.map(|m| {

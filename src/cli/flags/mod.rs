@@ -18,6 +18,7 @@
 
 mod bucket;
 mod compaction;
+mod lanes;
 mod policy;
 mod process;
 mod quarantine;
@@ -38,6 +39,7 @@ use crate::error::{Error, Kind};
 
 pub(super) use bucket::BucketFlags;
 pub(super) use compaction::CompactionFlags;
+pub(super) use lanes::LaneFlags;
 pub(super) use policy::PolicyFlags;
 pub(super) use process::ProcessFlags;
 pub(super) use quarantine::QuarantineFlags;

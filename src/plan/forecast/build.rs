@@ -46,6 +46,7 @@ pub fn forecast(buckets: &[BucketFacts<'_>], cluster_label: &str, now_ms: i64) -
         schema: SCHEMA.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         made_at: time(now_ms),
+        lanes: lanes(buckets),
         pending: buckets.iter().any(|b| !b.plan.is_empty()),
         problems: buckets
             .iter()
@@ -55,6 +56,12 @@ pub fn forecast(buckets: &[BucketFacts<'_>], cluster_label: &str, now_ms: i64) -
         clusters: clusters::roll_up(buckets, cluster_label),
         buckets: each,
     }
+}
+
+/// All plans have the same.
+fn lanes(buckets: &[BucketFacts<'_>]) -> Vec<String> {
+    let lanes = buckets.first().map(|b| b.plan.lanes).unwrap_or_default();
+    lanes.names().into_iter().map(str::to_owned).collect()
 }
 
 fn bucket(facts: &BucketFacts<'_>) -> BucketForecast {
@@ -81,6 +88,8 @@ fn bucket(facts: &BucketFacts<'_>) -> BucketForecast {
         retired: plan.retired.iter().map(RetiredForecast::of).collect(),
         removals: plan.removals.iter().map(RemovalForecast::of).collect(),
         findings: facts.findings.iter().map(FindingForecast::of).collect(),
+        deletions_left: plan.deletions_left as u64,
+        retired_left: plan.retired_left as u64,
         marks: marks(plan),
         partials: plan
             .partials
@@ -286,12 +295,12 @@ fn other_requests(facts: &BucketFacts<'_>) -> Requests {
     let removed = plan.deletions.iter().map(|d| d.objects);
     let removed: u64 = removed.chain(plan.partials.iter().map(|p| p.objects)).sum();
     Requests {
-        list: pages * looks + gone + plan.partials.len() as u64,
-        head: marks + plan.deletions.len() as u64,
+        // Each folder is looked at before it goes.
+        list: pages * looks + gone,
+        head: marks,
         get: small_objects(facts.view) + marked + plan.jobs.len() as u64,
         put: marks,
-        // A deletion asks for meta.json and mark whether they are there or not.
-        delete: removed + 2 * plan.partials.len() as u64,
+        delete: removed,
     }
 }
 

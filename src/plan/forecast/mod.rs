@@ -84,6 +84,9 @@ pub struct Forecast {
     pub version: String,
     /// When the plan was made, RFC 3339.
     pub made_at: String,
+    /// Kinds of work that stand in it: `compaction`, `downsampling`,
+    /// `retention`, `cleanup`. Others were left out.
+    pub lanes: Vec<String>,
     /// True if a run would change something.
     pub pending: bool,
     /// True if something is left undone that a person should look at.
@@ -191,6 +194,11 @@ pub struct BucketForecast {
     pub removals: Vec<RemovalForecast>,
     /// What the policy linter finds.
     pub findings: Vec<FindingForecast>,
+    /// Marked blocks whose delay has passed as well, but which a limit leaves
+    /// to a later run.
+    pub deletions_left: u64,
+    /// Blocks past their retention that the same limit leaves to a later run.
+    pub retired_left: u64,
     /// Marks that are set.
     pub marks: Vec<MarkForecast>,
     /// Abandoned uploads that are removed.
