@@ -348,3 +348,88 @@ async fn a_mark_keeps_a_block_from_being_downsampled() {
         assert_eq!(run(&bucket, settings(), 1).await.jobs.len(), jobs);
     }
 }
+
+/// Two replicas that were downsampled apart, before they were told apart.
+async fn downsampled_apart() -> Bucket {
+    let bucket = bucket();
+    fill(&bucket, 14).await;
+    let apart = Settings {
+        replica_labels: Vec::new(),
+        vertical: false,
+        ..settings()
+    };
+    run(&bucket, apart, 2).await;
+    let metas = live_metas(&bucket).await;
+    for resolution in [FIVE, ONE_HOUR] {
+        let of = |m: &&Meta| m.thanos.downsample.resolution == resolution;
+        assert_eq!(metas.iter().filter(of).count(), 2);
+    }
+    bucket
+}
+
+fn marked(id: Ulid) -> String {
+    let reason = "downsample-vertical-compaction";
+    format!(r#"{{"id":"{id}","version":1,"no_compact_time":1,"reason":"{reason}"}}"#)
+}
+
+#[tokio::test]
+async fn overlapping_aggregates_are_made_anew_from_raw_blocks() {
+    for marked_before in [false, true] {
+        let bucket = downsampled_apart().await;
+        if marked_before {
+            // As Thanos leaves them behind.
+            for meta in live_metas(&bucket).await {
+                if meta.thanos.downsample.resolution != 0 {
+                    let id = meta.id();
+                    let name = format!("{id}/no-compact-mark.json");
+                    bucket.put(&name, marked(id)).await.unwrap();
+                }
+            }
+        }
+        let report = run(&bucket, settings(), 2).await;
+        assert!(report.no_compact.is_empty());
+        let files = files(&bucket).await;
+        let long = files
+            .keys()
+            .filter(|(_, from, until)| until - from == 14 * DAY);
+        let resolutions: Vec<i64> = long.map(|key| key.0).collect();
+        assert_eq!(resolutions, [0, FIVE, ONE_HOUR]);
+        for resolution in [FIVE, ONE_HOUR] {
+            let [windows, naive] = windows(&bucket, resolution).await;
+            assert_eq!(windows, naive, "{resolution}");
+        }
+        assert!(run(&bucket, settings(), 2).await.is_idle());
+        // As if they had been told apart from the beginning.
+        let clean = self::bucket();
+        fill(&clean, 14).await;
+        run(&clean, settings(), 2).await;
+        let data = |files: BTreeMap<_, BTreeMap<String, Vec<u8>>>| -> Vec<_> {
+            let blocks = files
+                .into_iter()
+                .filter(|(key, _): &((i64, i64, i64), _)| key.0 != 0);
+            let blocks = blocks.map(|(key, mut files)| {
+                files.remove("meta.json");
+                (key, files)
+            });
+            blocks.collect()
+        };
+        assert!(data(files) == data(self::files(&clean).await));
+    }
+}
+
+#[tokio::test]
+async fn overlapping_aggregates_without_raw_blocks_are_marked() {
+    let bucket = downsampled_apart().await;
+    // All raw blocks, those that were marked included: they would do.
+    let metas = live_metas(&bucket).await.into_iter();
+    let aggregates = metas.filter(|m| m.thanos.downsample.resolution != 0);
+    let stay: Vec<String> = aggregates.map(|m| m.id().to_string()).collect();
+    for object in bucket.list("").await.unwrap() {
+        if !stay.iter().any(|id| object.name.starts_with(id)) {
+            bucket.delete(&object.name).await.unwrap();
+        }
+    }
+    let report = run(&bucket, settings(), 2).await;
+    assert_eq!(report.no_compact.len(), 4, "two of 5m, two of 1h");
+    assert!(run(&bucket, settings(), 2).await.is_idle());
+}

@@ -67,7 +67,7 @@ const ROWS: [Row; 51] = [
     ("deduplication.replica-label", None, "=a,b", Quiet, None),
     ("delete-delay", Some("48h"), "=1d12h", Quiet, PROM),
     ("disable-admin-operations", OFF, "", Refused, SWITCH),
-    ("downsample.concurrency", Some("1"), "=2", Idle, COUNT),
+    ("downsample.concurrency", None, "=2", Quiet, COUNT),
     ("downsampling.disable", OFF, "", Quiet, SWITCH),
     ("enable-auto-gomemlimit", OFF, "", Idle, SWITCH),
     ("hash-func", Some(""), "=SHA256", Refused, Some(("=MD5", NO_VALUE))),

@@ -330,7 +330,7 @@ async fn what_another_compactor_made_meanwhile_drops_the_job() {
     let report = compactor.run().await.unwrap();
     assert!(report.jobs.is_empty());
     let error = report.failures[0].error.chain();
-    let words = format!("was compacted into block {id} by somebody else");
+    let words = format!("was made into block {id} by somebody else");
     assert!(error.contains(&words), "{error}");
     let folders = bucket.list_dirs("").await.unwrap();
     assert_eq!(folders.len(), 6, "nothing is left of the dropped job");

@@ -1,7 +1,7 @@
 //! Folder buckets: fresh copies, sizes, and what lies in them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -60,8 +60,13 @@ pub fn size(folder: &Path) -> Result<u64> {
 
 /// Samples of all blocks without a deletion mark, as their metas state.
 pub fn live_samples(folder: &Path) -> Result<u64> {
+    Ok(live(folder)?.iter().map(|(_, _, samples)| samples).sum())
+}
+
+/// Folder, resolution (ms) and samples of all blocks without a deletion mark.
+pub fn live(folder: &Path) -> Result<Vec<(PathBuf, i64, u64)>> {
     let failed = |e: std::io::Error| format!("cannot look into {}: {e}", folder.display());
-    let mut samples = 0;
+    let mut blocks = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let block = entry.map_err(failed)?.path();
         if !block.join("meta.json").is_file() || block.join("deletion-mark.json").exists() {
@@ -69,7 +74,9 @@ pub fn live_samples(folder: &Path) -> Result<u64> {
         }
         let json = fs::read(block.join("meta.json")).map_err(failed)?;
         let meta: Value = serde_json::from_slice(&json).map_err(|e| e.to_string())?;
-        samples += meta["stats"]["numSamples"].as_u64().unwrap_or(0);
+        let samples = meta["stats"]["numSamples"].as_u64().unwrap_or(0);
+        let resolution = &meta["thanos"]["downsample"]["resolution"];
+        blocks.push((block, resolution.as_i64().unwrap_or(0), samples));
     }
-    Ok(samples)
+    Ok(blocks)
 }

@@ -12,16 +12,21 @@ use crate::measure::{Cost, Limit, measure, pin};
 /// What goes wrong here is for people.
 pub type Result<T> = std::result::Result<T, String>;
 
+/// Compactions only.
+pub const RAW_ONLY: &str = "--downsampling.disable";
+
 /// External label that tells the replicas of the generated blocks apart.
 pub const REPLICA: &str = "--deduplication.replica-label=prometheus_replica";
 
-/// What `oracle bench-blocks` is asked for: an HA pair.
+/// What `oracle bench-blocks` is asked for: an HA pair, or one of it.
 #[derive(Clone, Copy)]
 pub struct Input {
     /// Scrape interval, seconds.
     pub interval: u64,
     /// Length of a block, hours.
     pub hours: u64,
+    /// Replicas.
+    pub replicas: u64,
     /// Blocks of each replica.
     pub blocks: u64,
     /// Series of each block.
@@ -31,17 +36,19 @@ pub struct Input {
 impl Input {
     /// Samples of all blocks.
     pub fn samples(&self) -> u64 {
-        2 * self.blocks * self.series * self.hours * 3600 / self.interval
+        self.replicas * self.blocks * self.series * self.hours * 3600 / self.interval
     }
 
     fn name(&self) -> String {
         let Self {
             interval,
             hours,
+            replicas,
             blocks,
             series,
         } = self;
-        format!("{blocks}x{hours}h-{series}-{interval}s")
+        let alone = if *replicas == 1 { "-alone" } else { "" };
+        format!("{blocks}x{hours}h-{series}-{interval}s{alone}")
     }
 }
 
@@ -136,7 +143,7 @@ impl Lab {
         let (hours, interval) = (input.hours, input.interval);
         let status = Command::new(self.peer("oracle"))
             .arg("bench-blocks")
-            .args(["--replicas", "2"])
+            .args(["--replicas", &input.replicas.to_string()])
             .args(["--range", &format!("{hours}h")])
             .args(["--interval", &format!("{interval}s")])
             .args(["--blocks", &input.blocks.to_string()])
@@ -232,11 +239,7 @@ impl Lab {
             Program::Thanos => self.peer("thanos"),
         });
         command
-            .args([
-                "compact",
-                "--consistency-delay=0s",
-                "--downsampling.disable",
-            ])
+            .args(["compact", "--consistency-delay=0s"])
             .arg(format!("--objstore.config-file={}", config.display()))
             .arg(format!("--data-dir={}", data.display()));
         if program == Program::Thanos {

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 mod bucket;
 mod lab;
+mod lower;
 mod machine;
 mod measure;
 mod plan;
@@ -31,7 +32,7 @@ use lab::{Lab, Result};
 /// What can be asked for: name, what it measures, how.
 type Row = (&'static str, &'static str, fn(&Lab) -> Result<()>);
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 10] = [
     (
         "horizontal",
         "5 x 2h beside Thanos, nothing overlaps",
@@ -50,6 +51,16 @@ const ROWS: [Row; 8] = [
         "days-penalty",
         "8 x 2d, penalty, Thanos under a time limit",
         |lab| rows::days(lab, "penalty"),
+    ),
+    (
+        "downsample",
+        "1 x 14d beside Thanos, raw to 5m and 1h, and each step",
+        lower::steps,
+    ),
+    (
+        "whole",
+        "8 x 2d beside Thanos, one-to-one with 5m and 1h",
+        lower::whole,
     ),
     (
         "linear",

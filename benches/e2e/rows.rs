@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use crate::bucket;
-use crate::lab::{Input, Lab, Program, REPLICA, Result};
+use crate::lab::{Input, Lab, Program, RAW_ONLY, REPLICA, Result};
 use crate::measure::Cost;
 use crate::table;
 
@@ -15,9 +15,9 @@ const PENALTY: &str = "--deduplication.func=penalty";
 /// The flags of a way to compact.
 fn flags(way: &str) -> &'static [&'static str] {
     match way {
-        "penalty" => &[REPLICA, PENALTY],
-        "vertical" => &[REPLICA],
-        _ => &[],
+        "penalty" => &[RAW_ONLY, REPLICA, PENALTY],
+        "vertical" => &[RAW_ONLY, REPLICA],
+        _ => &[RAW_ONLY],
     }
 }
 
@@ -26,16 +26,18 @@ fn hours_input(lab: &Lab) -> Input {
     Input {
         interval: 15,
         hours: 2,
+        replicas: 2,
         blocks: 5,
         series: lab.series,
     }
 }
 
 /// Eight blocks of 2d of each replica.
-fn days_input(lab: &Lab) -> Input {
+pub fn days_input(lab: &Lab) -> Input {
     Input {
         interval: 30,
         hours: 48,
+        replicas: 2,
         blocks: 8,
         series: lab.days_series,
     }
@@ -46,19 +48,25 @@ fn pair(lab: &Lab, days: u64) -> Input {
     Input {
         interval: 30,
         hours: 24 * days,
+        replicas: 2,
         blocks: 1,
         series: lab.days_series,
     }
 }
 
 /// Opens a table unless the row before was of the same input.
-fn heading(what: &str, input: Input, source: &Path) -> Result<()> {
+pub fn heading(what: &str, input: Input, source: &Path) -> Result<()> {
     static SEEN: Mutex<Option<HashSet<String>>> = Mutex::new(None);
     let mut seen = SEEN.lock().map_err(|e| e.to_string())?;
     if seen.get_or_insert_default().insert(what.to_owned()) {
         let (samples, bytes) = (input.samples() as f64 / 1e6, bucket::size(source)?);
         println!(
-            "\nHA pair of {what}, {} series at {} s ({samples:.0} M samples, {:.0} MB):\n",
+            "\n{}{what}, {} series at {} s ({samples:.0} M samples, {:.0} MB):\n",
+            if input.replicas > 1 {
+                "HA pair of "
+            } else {
+                ""
+            },
             input.series,
             input.interval,
             bytes as f64 / 1e6
@@ -151,7 +159,7 @@ fn compare(lab: &Lab) -> Result<()> {
     Err(format!("the results differ:\n{said}"))
 }
 
-fn cleanup(lab: &Lab) -> Result<()> {
+pub fn cleanup(lab: &Lab) -> Result<()> {
     bucket::remove(&lab.result(Program::Ours))?;
     bucket::remove(&lab.result(Program::Thanos))
 }
@@ -205,7 +213,7 @@ pub fn threads(lab: &Lab) -> Result<()> {
             let threads = format!("--threads={n}");
             let pinned = if all { cores } else { n };
             let how = (None, Some(pinned));
-            let cost = lab.best_on(Program::Ours, &source, &[REPLICA, &threads], how)?;
+            let cost = lab.best_on(Program::Ours, &source, &[RAW_ONLY, REPLICA, &threads], how)?;
             let one = *first.get_or_insert(cost.wall);
             println!(
                 "| {n:>9} | {pinned:>5} | {:>6.2} | {:>5.2} | {:>3.0} | {:>7.2}x |",

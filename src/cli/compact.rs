@@ -57,7 +57,6 @@ impl Args {
         self.selection.check()?;
         self.compaction.check(given, &mut warnings)?;
         self.quarantine.check(given, &mut warnings);
-        self.retention.check(given, &mut warnings);
         let replicas = !self.compaction.replica_labels().is_empty();
         self.policy.check(replicas)?;
         self.lanes.check()?;
@@ -178,10 +177,8 @@ async fn compact_all(
     settings: &Settings,
     pool: &Arc<ThreadPool>,
 ) -> Result<Outcome> {
-    let concurrency = args
-        .compaction
-        .concurrency
-        .map_or_else(|| pool.current_num_threads(), usize::from);
+    let or_cores = |n: Option<u16>| n.map_or_else(|| pool.current_num_threads(), usize::from);
+    let concurrency = or_cores(args.compaction.concurrency);
     let machine = &settings.machine;
     let (memory, scratch) = (machine.memory_bytes, machine.scratch_bytes);
     tracing::debug!(memory, scratch, "budget in bytes");
@@ -194,7 +191,7 @@ async fn compact_all(
             options: Options {
                 plan: for_bucket(settings, bucket),
                 concurrency,
-                downsample_concurrency: concurrency,
+                downsample_concurrency: or_cores(args.retention.downsample_concurrency),
                 fetch_concurrency: usize::from(args.bucket.meta_fetch_concurrency),
                 scratch: args.bucket.data_dir.join("compact"),
                 merge: merge::merge,

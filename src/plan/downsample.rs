@@ -31,18 +31,19 @@ use crate::downsample::{FIVE_MINUTES_MS, ONE_HOUR_MS};
 use crate::merge::{Dedup, Products};
 
 /// A block as it will be once the compactions of the plan are done.
-struct Node<'a> {
-    group: &'a Group,
-    what: What,
-    range: (i64, i64),
+pub(super) struct Node<'a> {
+    pub group: &'a Group,
+    pub what: What,
+    /// ms, end exclusive.
+    pub range: (i64, i64),
     /// Ascending.
-    sources: Vec<Ulid>,
-    /// False if it is to be merged further, or may not be.
-    settled: bool,
+    pub sources: Vec<Ulid>,
+    /// False if it is to be merged further, or may not be downsampled.
+    pub settled: bool,
 }
 
 /// Where a node comes from.
-enum What {
+pub(super) enum What {
     /// Number in its group.
     Block(usize),
     /// Number in the plan.
@@ -107,7 +108,7 @@ fn sources_of(groups: &[Group], resolution: i64) -> HashSet<Ulid> {
 }
 
 /// The blocks that will be there after the compactions.
-fn nodes<'a>(plan: &Plan, groups: &'a [Group]) -> Vec<Node<'a>> {
+pub(super) fn nodes<'a>(plan: &Plan, groups: &'a [Group]) -> Vec<Node<'a>> {
     let held = plan.held.iter();
     let overlapping = held.filter(|h| h.why == HeldReason::OverlapNotAllowed);
     let waiting: HashSet<Ulid> = overlapping.flat_map(|h| h.blocks.iter().copied()).collect();
@@ -181,7 +182,7 @@ impl Node<'_> {
 }
 
 /// A job that reads one block and keeps it.
-fn alone(group: &Group, source: LiveBlock) -> Job {
+pub(super) fn alone(group: &Group, source: LiveBlock) -> Job {
     Job {
         group: group.key,
         labels: group.labels.clone(),
@@ -202,7 +203,7 @@ fn alone(group: &Group, source: LiveBlock) -> Job {
 }
 
 /// Lets a job of the plan make `products`, and shows them in their streams.
-fn make(plan: &mut Plan, number: usize, products: Products, settings: &Settings) {
+pub(super) fn make(plan: &mut Plan, number: usize, products: Products, settings: &Settings) {
     let Some(job) = plan.jobs.get_mut(number) else {
         return;
     };
@@ -211,6 +212,11 @@ fn make(plan: &mut Plan, number: usize, products: Products, settings: &Settings)
     job.cost = cost::predict(&job.sources, &job.places, how, &settings.machine);
     let (range, level) = ((job.min_time(), job.max_time()), job.level);
     let labels = job.labels.clone();
+    // What it was to make before stands there already.
+    for stream in &mut plan.streams {
+        let merged = |t: &Tile| t.resolution == job.resolution;
+        stream.after.retain(|t| t.job != Some(number) || merged(t));
+    }
     let lower = job.cost.lower.clone();
     for product in lower {
         let tile = Tile {

@@ -51,6 +51,7 @@ mod lower;
 pub mod memory;
 mod model;
 pub mod policy;
+mod rebuild;
 pub mod relabel;
 pub mod removal;
 pub mod retention;
@@ -127,6 +128,7 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
         });
     }
     downsample::add(&mut plan, &groups, settings, now_ms);
+    rebuild::add(&mut plan, &groups, settings);
     show_retired(&mut plan, kept.leaving, settings);
     plan.keep(&settings.lanes);
     plan.limit_deletions(settings.max_deletions);

@@ -1,6 +1,5 @@
 //! Flags about lower resolutions, and about what is deleted when.
 
-use super::Given;
 use crate::cli::duration::{parse_go, parse_prometheus};
 
 /// Downsampling, retention and deletion.
@@ -23,9 +22,10 @@ pub(crate) struct RetentionFlags {
     /// Make no blocks of lower resolution.
     #[arg(long = "downsampling.disable")]
     pub(crate) downsampling_disabled: bool,
-    /// No effect: nothing is downsampled yet.
-    #[arg(long = "downsample.concurrency", value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) downsample_concurrency: u16,
+    /// Blocks downsampled at the same time, besides those that a compaction
+    /// downsamples in the same pass. Default: one per core.
+    #[arg(long = "downsample.concurrency", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) downsample_concurrency: Option<u16>,
     /// Age of a deletion mark at which the block is removed. A marked block
     /// takes part in nothing once half of it has passed.
     #[arg(long = "delete-delay", value_name = "DURATION", default_value = "48h", value_parser = parse_prometheus)]
@@ -43,17 +43,5 @@ impl RetentionFlags {
     /// Retention of raw, 5 minutes and 1 hour, ms; 0 is for ever.
     pub(crate) fn retention_ms(&self) -> [i64; 3] {
         [self.raw_ms, self.five_minutes_ms, self.one_hour_ms]
-    }
-
-    /// Warnings about what has no effect.
-    pub(crate) fn check(&self, given: &Given, warnings: &mut Vec<String>) {
-        if !self.downsampling_disabled {
-            warnings.push(
-                "this version does not downsample yet; --downsampling.disable acknowledges that"
-                    .to_owned(),
-            );
-        }
-        let idle = [("downsample.concurrency", "nothing is downsampled yet")];
-        given.warn(&idle, warnings);
     }
 }
