@@ -70,8 +70,7 @@ impl Aggregator {
             times = Some((min.min(first), max.max(last)));
         };
         for aggr in [Aggr::Count, Aggr::Sum, Aggr::Min, Aggr::Max] {
-            self.gather(from, batch.clone(), aggr);
-            let (samples, out) = (&self.buffer, out.open(aggr));
+            let (samples, out) = (self.gather(from, batch.clone(), aggr), out.open(aggr));
             let ends = match aggr {
                 Aggr::Min => windows(samples, resolution, f64::NAN, least, out),
                 Aggr::Max => windows(samples, resolution, f64::NAN, greatest, out),
@@ -81,25 +80,33 @@ impl Aggregator {
         }
         let last_raw = self.chain(from, batch);
         if let Some(last_raw) = last_raw {
-            counter(&self.buffer, resolution, last_raw, out.open(Aggr::Counter)).map(&mut seen);
+            counter(
+                (&self.buffer.ts, &self.buffer.vs),
+                resolution,
+                last_raw,
+                out.open(Aggr::Counter),
+            )
+            .map(&mut seen);
         }
         times
     }
 
     /// All samples of one column of a batch, without stale markers.
-    fn gather(&mut self, from: &Columns, batch: Range<usize>, aggr: Aggr) {
-        self.buffer.clear();
-        for chunk in batch {
-            let (ts, vs) = from.column(chunk, aggr);
-            if !vs.iter().fold(false, |stale, v| stale | is_stale(*v)) {
-                self.buffer.ts.extend_from_slice(ts);
-                self.buffer.vs.extend_from_slice(vs);
-                continue;
-            }
-            for (&t, &v) in ts.iter().zip(vs).filter(|(_, v)| !is_stale(**v)) {
-                self.buffer.push(t, v);
-            }
+    fn gather<'a>(
+        &'a mut self,
+        from: &'a Columns,
+        batch: Range<usize>,
+        aggr: Aggr,
+    ) -> (&'a [i64], &'a [f64]) {
+        let (ts, vs) = from.columns(batch, aggr);
+        if !vs.iter().fold(false, |stale, v| stale | is_stale(*v)) {
+            return (ts, vs);
         }
+        self.buffer.clear();
+        for (&t, &v) in ts.iter().zip(vs).filter(|(_, v)| !is_stale(**v)) {
+            self.buffer.push(t, v);
+        }
+        (&self.buffer.ts, &self.buffer.vs)
     }
 
     /// The counters of a batch as one that never falls. Returns the raw value
@@ -109,24 +116,22 @@ impl Aggregator {
     fn chain(&mut self, from: &Columns, batch: Range<usize>) -> Option<f64> {
         self.buffer.clear();
         let mut state: Option<(i64, f64, f64)> = None;
-        for chunk in batch {
-            let (ts, vs) = from.column(chunk, Aggr::Counter);
-            for (&t, &v) in ts.iter().zip(vs) {
-                if v.is_nan() {
-                    continue;
-                }
-                let Some((last_t, last, total)) = &mut state else {
-                    state = Some((t, v, v));
-                    self.buffer.push(t, v);
-                    continue;
-                };
-                if t > *last_t {
-                    *total += if v >= *last { v - *last } else { v };
-                    (*last_t, *last) = (t, v);
-                    self.buffer.push(t, *total);
-                } else if t == *last_t {
-                    *last = v;
-                }
+        let (ts, vs) = from.columns(batch, Aggr::Counter);
+        for (&t, &v) in ts.iter().zip(vs) {
+            if v.is_nan() {
+                continue;
+            }
+            let Some((last_t, last, total)) = &mut state else {
+                state = Some((t, v, v));
+                self.buffer.push(t, v);
+                continue;
+            };
+            if t > *last_t {
+                *total += if v >= *last { v - *last } else { v };
+                (*last_t, *last) = (t, v);
+                self.buffer.push(t, *total);
+            } else if t == *last_t {
+                *last = v;
             }
         }
         state.map(|(_, last, _)| last)
@@ -144,8 +149,11 @@ fn greatest(max: f64, v: f64) -> f64 {
 }
 
 /// Calls `each` with the end of every window, in ms, and the samples in it.
-fn each_window(samples: &FloatSamples, resolution: i64, mut each: impl FnMut(i64, &[f64])) {
-    let (mut ts, mut vs) = (samples.ts.as_slice(), samples.vs.as_slice());
+fn each_window(
+    (mut ts, mut vs): (&[i64], &[f64]),
+    resolution: i64,
+    mut each: impl FnMut(i64, &[f64]),
+) {
     let Some(&last) = ts.last() else {
         return;
     };
@@ -161,7 +169,7 @@ fn each_window(samples: &FloatSamples, resolution: i64, mut each: impl FnMut(i64
 /// Folds the samples of each window. Returns the first and the last end of a
 /// window.
 fn windows(
-    samples: &FloatSamples,
+    samples: (&[i64], &[f64]),
     resolution: i64,
     initial: f64,
     fold: impl Fn(f64, f64) -> f64,
@@ -177,12 +185,12 @@ fn windows(
 /// Totals at the ends of windows, behind the first sample and before the last
 /// raw value. Returns the first and the last end of a window.
 fn counter(
-    samples: &FloatSamples,
+    samples: (&[i64], &[f64]),
     resolution: i64,
     last_raw: f64,
     out: &mut FloatSamples,
 ) -> Option<(i64, i64)> {
-    let (&first_t, &first) = (samples.ts.first()?, samples.vs.first()?);
+    let (&first_t, &first) = (samples.0.first()?, samples.1.first()?);
     out.push(first_t, first);
     let start = out.len();
     // Totals rise, but for rounding: upstream adds up differences again.

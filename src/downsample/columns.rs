@@ -1,6 +1,8 @@
 //! The columns of float chunks, decoded: what windows are written to, what the
 //! next resolution is made from, and what a chunk is encoded from.
 
+use std::ops::Range;
+
 use crate::tsdb::chunkenc::{
     Aggr, AggrChunk, EncodedChunk, EncodedChunks, Encoding, FloatSamples, XorEncoder,
     decode_floats, put_aggr_column,
@@ -34,6 +36,16 @@ impl Columns {
         self.chunks.clear();
     }
 
+    /// Drops all chunks but the first `len`.
+    pub fn truncate(&mut self, len: usize) {
+        self.chunks.truncate(len);
+        let ends = self.chunks.last().map_or([0; 5], |c| c.ends);
+        for (column, end) in self.columns.iter_mut().zip(ends) {
+            column.ts.truncate(end);
+            column.vs.truncate(end);
+        }
+    }
+
     /// Chunks held.
     pub fn len(&self) -> usize {
         self.chunks.len()
@@ -62,10 +74,15 @@ impl Columns {
 
     /// Samples of one column of a chunk.
     pub fn column(&self, chunk: usize, aggr: Aggr) -> (&[i64], &[f64]) {
+        self.columns(chunk..chunk + 1, aggr)
+    }
+
+    /// Samples of one column of consecutive chunks.
+    pub fn columns(&self, chunks: Range<usize>, aggr: Aggr) -> (&[i64], &[f64]) {
         let aggr = aggr as usize;
-        let before = chunk.checked_sub(1).and_then(|c| self.chunks.get(c));
-        let start = before.map_or(0, |c| c.ends[aggr]);
-        let end = self.chunks.get(chunk).map_or(start, |c| c.ends[aggr]);
+        let end_of = |chunk: usize| self.chunks.get(chunk).map_or(0, |c| c.ends[aggr]);
+        let start = chunks.start.checked_sub(1).map_or(0, end_of);
+        let end = chunks.end.checked_sub(1).map_or(start, end_of).max(start);
         let column = &self.columns[aggr];
         (&column.ts[start..end], &column.vs[start..end])
     }

@@ -8,15 +8,33 @@
 //!  counter    ^first  ^       ^ ^raw value at last  sample if that is earlier
 //! ```
 
-use super::Counts;
 use super::columns::Columns;
 use super::window::{RAW_INTERVAL_MS, chunk_count, window_end};
-use crate::tsdb::Result;
-use crate::tsdb::chunkenc::{Encoding, FloatSamples, decode_floats, is_stale};
+use super::{ChunkView, Counts};
+use crate::tsdb::chunkenc::{Encoding, FloatSamples, decode_floats, is_stale, num_samples};
+use crate::tsdb::{Error, Result};
 
 /// Windows of one chunk, at most: its columns count samples in 16 bits, and the
 /// counter has two more.
 pub(super) const MAX_WINDOWS: usize = 60_000;
+
+/// How samples become windows.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    /// Length of a window, ms.
+    resolution: i64,
+    /// Times never go back.
+    ordered: bool,
+}
+
+impl How {
+    fn plain(resolution: i64) -> Self {
+        Self {
+            resolution,
+            ordered: true,
+        }
+    }
+}
 
 /// Samples of one run, in order.
 #[derive(Debug, Default)]
@@ -83,6 +101,85 @@ impl RawFloats {
         vs.truncate(kept);
     }
 
+    /// Appends the chunks of a whole run to `out`, batch by batch while its chunks
+    /// are decoded, so that samples stay in the cache. False, with nothing done,
+    /// if the run is not plain: then how many samples it has and where they begin
+    /// and end is known only once all of it was read.
+    ///
+    /// # Errors
+    /// Corrupt data, with the number of the chunk.
+    pub fn plain_run(
+        &mut self,
+        chunks: &[ChunkView<'_>],
+        resolution: i64,
+        out: &mut Columns,
+        counts: &mut Counts,
+    ) -> Result<bool, (usize, Error)> {
+        let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else {
+            return Ok(true);
+        };
+        let mut total = 0;
+        for (number, chunk) in chunks.iter().enumerate() {
+            let samples = num_samples(chunk.encoding, chunk.data);
+            total += samples.map_err(|e| (number, e))? as u64;
+        }
+        let range = (first.min_time, last.max_time);
+        let wanted = chunk_count(range, RAW_INTERVAL_MS, resolution, total);
+        let size = usize::try_from(total).unwrap_or(usize::MAX) / wanted + 1;
+        let before = out.len();
+        self.clear();
+        for (number, chunk) in chunks.iter().enumerate() {
+            let read = self.read_plain(chunk).map_err(|e| (number, e))?;
+            if !read {
+                out.truncate(before);
+                return Ok(false);
+            }
+            self.full_batches(size, resolution, out);
+        }
+        let FloatSamples { ts, vs } = &self.samples;
+        batches(ts, vs, (size, resolution), |ts, vs| {
+            batch(ts, vs, How::plain(resolution), out);
+        });
+        counts.read += total;
+        counts.counted += (before..out.len())
+            .map(|chunk| out.counted(chunk))
+            .sum::<u64>();
+        Ok(true)
+    }
+
+    /// Appends a chunk; false if it has anything but ascending times, from the
+    /// first to the last that the index states, and numbers.
+    fn read_plain(&mut self, chunk: &ChunkView<'_>) -> Result<bool> {
+        let start = self.samples.len();
+        decode_floats(chunk.encoding, chunk.data, &mut self.samples)?;
+        // With the last one before: something is always left of what was read.
+        let ascending = &self.samples.ts[start.saturating_sub(1)..];
+        let ascending = ascending
+            .windows(2)
+            .fold(true, |ok, two| ok & (two[0] < two[1]));
+        let (ts, vs) = (&self.samples.ts[start..], &self.samples.vs[start..]);
+        let nan = vs.iter().fold(false, |nan, v| nan | v.is_nan());
+        let stated = ts.first() == Some(&chunk.min_time) && ts.last() == Some(&chunk.max_time);
+        Ok(!nan && ascending && stated)
+    }
+
+    /// Turns those samples into chunks whose batch is complete, and drops them.
+    fn full_batches(&mut self, size: usize, resolution: i64, out: &mut Columns) {
+        let FloatSamples { ts, vs } = &mut self.samples;
+        let mut done = 0;
+        while ts.len() - done > size {
+            let end = done + batch_end(&ts[done..], size, resolution);
+            // The window of its last sample may go on in the next chunk.
+            if end == ts.len() {
+                break;
+            }
+            batch(&ts[done..end], &vs[done..end], How::plain(resolution), out);
+            done = end;
+        }
+        ts.drain(..done);
+        vs.drain(..done);
+    }
+
     /// Appends the chunks of the run to `out`: windows of `resolution` ms.
     pub fn downsample(&mut self, resolution: i64, out: &mut Columns, counts: &mut Counts) {
         let FloatSamples { ts, vs } = &self.samples;
@@ -91,24 +188,38 @@ impl RawFloats {
         };
         let chunks = chunk_count((first, last), RAW_INTERVAL_MS, resolution, ts.len() as u64);
         let size = ts.len() / chunks + 1;
-        let mut start = 0;
-        while start < ts.len() {
-            let end = batch_end(&ts[start..], size, resolution) + start;
-            let (ts, vs) = (&ts[start..end], &vs[start..end]);
-            start = end;
-            if !self.has_nan {
-                counts.counted += batch(ts, vs, resolution, out);
-                continue;
+        let (clean, has_nan) = (&mut self.clean, self.has_nan);
+        let how = How {
+            resolution,
+            ordered: ts.is_sorted(),
+        };
+        batches(ts, vs, (size, resolution), |ts, vs| {
+            if !has_nan {
+                counts.counted += batch(ts, vs, how, out);
+                return;
             }
-            self.clean.clear();
+            clean.clear();
             for (&t, &v) in ts.iter().zip(vs).filter(|(_, v)| !v.is_nan()) {
-                self.clean.push(t, v);
+                clean.push(t, v);
             }
-            counts.nan += (ts.len() - self.clean.len()) as u64;
-            if !self.clean.is_empty() {
-                counts.counted += batch(&self.clean.ts, &self.clean.vs, resolution, out);
-            }
-        }
+            counts.nan += (ts.len() - clean.len()) as u64;
+            counts.counted += batch(&clean.ts, &clean.vs, how, out);
+        });
+    }
+}
+
+/// Calls `each` with the samples of each batch of `size` and more.
+fn batches(
+    ts: &[i64],
+    vs: &[f64],
+    (size, resolution): (usize, i64),
+    mut each: impl FnMut(&[i64], &[f64]),
+) {
+    let mut start = 0;
+    while start < ts.len() {
+        let end = start + batch_end(&ts[start..], size, resolution);
+        each(&ts[start..end], &vs[start..end]);
+        start = end;
     }
 }
 
@@ -126,10 +237,10 @@ fn batch_end(ts: &[i64], size: usize, resolution: i64) -> usize {
 
 /// Makes chunks of a batch, one unless it has too many windows. Returns how many
 /// samples they count.
-fn batch(mut ts: &[i64], mut vs: &[f64], resolution: i64, out: &mut Columns) -> u64 {
+fn batch(mut ts: &[i64], mut vs: &[f64], how: How, out: &mut Columns) -> u64 {
     let mut counted = 0;
     while !ts.is_empty() {
-        let done = chunk(ts, vs, resolution, out);
+        let done = chunk(ts, vs, how, out);
         counted += done as u64;
         (ts, vs) = (&ts[done..], &vs[done..]);
     }
@@ -138,17 +249,16 @@ fn batch(mut ts: &[i64], mut vs: &[f64], resolution: i64, out: &mut Columns) -> 
 
 /// Makes one chunk of the first samples, of all if they have no more windows
 /// than fit. Returns of how many.
-fn chunk(ts: &[i64], vs: &[f64], resolution: i64, out: &mut Columns) -> usize {
+fn chunk(ts: &[i64], vs: &[f64], how: How, out: &mut Columns) -> usize {
     let last = ts[ts.len() - 1];
     let [count, sum, min, max, counter] = out.open_all();
     let start = count.len();
     counter.push(ts[0], vs[0]);
     let (mut total, mut before) = (vs[0], vs[0]);
-    let mut at = 0;
+    let (mut at, mut len) = (0, 1);
     while at < ts.len() && count.len() - start < MAX_WINDOWS {
-        let end = window_end(ts[at], resolution).min(last);
-        // The first one belongs to it even if time went back.
-        let len = 1 + ts[at + 1..].iter().take_while(|&&t| t <= end).count();
+        let end = window_end(ts[at], how.resolution).min(last);
+        len = window_len(&ts[at..], end, len, how.ordered);
         let window = Window::of(&vs[at..at + len], &mut total, &mut before, at == 0);
         at += len;
         count.push(end, len as f64);
@@ -165,6 +275,20 @@ fn chunk(ts: &[i64], vs: &[f64], resolution: i64, out: &mut Columns) -> usize {
     counter.push(last_end, before);
     out.close((first_end, last_end));
     at
+}
+
+/// How many samples the first window has, which ends at `end`: at least one, as
+/// the first one belongs to it even if time went back. `guess` is what the window
+/// before had, which is right for regular scrapes.
+#[inline(always)]
+fn window_len(ts: &[i64], end: i64, guess: usize, ordered: bool) -> usize {
+    let inside = ts.get(guess - 1).is_some_and(|t| *t <= end);
+    let outside = ts.get(guess).is_none_or(|t| *t > end);
+    // Where time went back, samples before the last one may lie behind it.
+    if ordered && inside && outside {
+        return guess;
+    }
+    1 + ts[1..].iter().take_while(|&&t| t <= end).count()
 }
 
 /// Aggregates of one window.
@@ -187,13 +311,16 @@ impl Window {
             max: vs[0],
         };
         let (mut sum, mut last) = (*total, *before);
-        let skip = usize::from(first);
-        for &v in vs {
+        let mut rest = vs;
+        if first {
+            window.sum += vs[0];
+            rest = &vs[1..];
+        }
+        // Both sums in one loop: each waits for its own last addition only.
+        for &v in rest {
             window.sum += v;
             window.min = if v < window.min { v } else { window.min };
             window.max = if v > window.max { v } else { window.max };
-        }
-        for &v in &vs[skip..] {
             sum += if v < last { v } else { v - last };
             last = v;
         }

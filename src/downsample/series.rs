@@ -187,16 +187,22 @@ impl Downsampler {
             self.parts.extend(made.map(Part::Made));
             return Ok(());
         }
-        self.floats.clear();
-        for chunk in run {
-            let view = &chunks[chunk];
-            let read = self.floats.read(view.encoding, view.data, &mut five.counts);
-            read.and_then(|times| check_times(view, times))
-                .map_err(|error| ChunkError { chunk, error })?;
-        }
         let before = self.five.len();
-        self.floats
-            .downsample(resolution, &mut self.five, &mut five.counts);
+        let plain = self
+            .floats
+            .plain_run(
+                &chunks[run.clone()],
+                resolution,
+                &mut self.five,
+                &mut five.counts,
+            )
+            .map_err(|(chunk, error)| ChunkError {
+                chunk: start + chunk,
+                error,
+            })?;
+        if !plain {
+            self.read_run(chunks, run, five)?;
+        }
         for number in before..self.five.len() {
             let encoded = self
                 .five
@@ -207,6 +213,25 @@ impl Downsampler {
             })?;
             self.parts.push(Part::Float(number));
         }
+        Ok(())
+    }
+
+    /// A run of floats that has to be read as a whole first.
+    fn read_run(
+        &mut self,
+        chunks: &[ChunkView<'_>],
+        run: Range<usize>,
+        five: &mut Level,
+    ) -> Result<(), ChunkError> {
+        self.floats.clear();
+        for chunk in run {
+            let view = &chunks[chunk];
+            let read = self.floats.read(view.encoding, view.data, &mut five.counts);
+            read.and_then(|times| check_times(view, times))
+                .map_err(|error| ChunkError { chunk, error })?;
+        }
+        self.floats
+            .downsample(self.resolutions[0], &mut self.five, &mut five.counts);
         Ok(())
     }
 
