@@ -6,10 +6,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::DOWNSAMPLED_FROM_MS;
 use crate::plan::blocks_for_tests::*;
 use crate::plan::policy::{Matchers, Policies, PolicyRule};
 use crate::plan::view::BlockView;
+use crate::plan::{DOWNSAMPLED_FROM_MS, Job};
 use crate::tsdb::Damage;
 
 /// What becomes of block 1 at `now`: `keep`, `covered`, `held: …`, or the name
@@ -637,7 +637,7 @@ proptest! {
         let mut seen = HashSet::new();
         let blocks: Vec<BlockView> = blocks.into_iter().filter(|b| seen.insert(b.id())).collect();
         let found = planned(&blocks, &settings, at_day(day));
-        let read: HashSet<Ulid> = found.jobs.iter().flat_map(|j| j.source_ids()).collect();
+        let read: HashSet<Ulid> = found.jobs.iter().flat_map(Job::source_ids).collect();
         for retired in &found.retired {
             let of = blocks.iter().find(|b| b.id() == retired.block).unwrap();
             let meta = &of.meta.tsdb;
