@@ -11,7 +11,7 @@
 use super::columns::Columns;
 use super::window::{RAW_INTERVAL_MS, chunk_count, window_end};
 use super::{ChunkView, Counts};
-use crate::tsdb::chunkenc::{Encoding, FloatSamples, decode_floats, is_stale, num_samples};
+use crate::tsdb::chunkenc::{Aggr, Encoding, FloatSamples, decode_floats, is_stale, num_samples};
 use crate::tsdb::{Error, Result};
 
 /// Windows of one chunk, at most: its columns count samples in 16 bits, and the
@@ -140,15 +140,20 @@ impl RawFloats {
         batches(ts, vs, (size, resolution), |ts, vs| {
             batch(ts, vs, How::plain(resolution), out);
         });
+        // One NaN makes the sum of its window one: cheaper than to look at each.
+        let sums = out.columns(before..out.len(), Aggr::Sum).1;
+        if sums.iter().any(|sum| sum.is_nan()) {
+            out.truncate(before);
+            return Ok(false);
+        }
         counts.read += total;
-        counts.counted += (before..out.len())
-            .map(|chunk| out.counted(chunk))
-            .sum::<u64>();
+        let made = before..out.len();
+        counts.counted += made.map(|chunk| out.counted(chunk)).sum::<u64>();
         Ok(true)
     }
 
-    /// Appends a chunk; false if it has anything but ascending times, from the
-    /// first to the last that the index states, and numbers.
+    /// Appends a chunk; false unless its times ascend from the first to the last
+    /// that the index states.
     fn read_plain(&mut self, chunk: &ChunkView<'_>) -> Result<bool> {
         let start = self.samples.len();
         decode_floats(chunk.encoding, chunk.data, &mut self.samples)?;
@@ -157,10 +162,9 @@ impl RawFloats {
         let ascending = ascending
             .windows(2)
             .fold(true, |ok, two| ok & (two[0] < two[1]));
-        let (ts, vs) = (&self.samples.ts[start..], &self.samples.vs[start..]);
-        let nan = vs.iter().fold(false, |nan, v| nan | v.is_nan());
+        let ts = &self.samples.ts[start..];
         let stated = ts.first() == Some(&chunk.min_time) && ts.last() == Some(&chunk.max_time);
-        Ok(!nan && ascending && stated)
+        Ok(ascending && stated)
     }
 
     /// Turns those samples into chunks whose batch is complete, and drops them.
@@ -256,8 +260,10 @@ fn chunk(ts: &[i64], vs: &[f64], how: How, out: &mut Columns) -> usize {
     counter.push(ts[0], vs[0]);
     let (mut total, mut before) = (vs[0], vs[0]);
     let (mut at, mut len) = (0, 1);
+    let mut border = window_end(ts[0], how.resolution);
     while at < ts.len() && count.len() - start < MAX_WINDOWS {
-        let end = window_end(ts[at], how.resolution).min(last);
+        border = next_border(ts[at], border, how.resolution);
+        let end = border.min(last);
         len = window_len(&ts[at..], end, len, how.ordered);
         let window = Window::of(&vs[at..at + len], &mut total, &mut before, at == 0);
         at += len;
@@ -275,6 +281,20 @@ fn chunk(ts: &[i64], vs: &[f64], how: How, out: &mut Columns) -> usize {
     counter.push(last_end, before);
     out.close((first_end, last_end));
     at
+}
+
+/// Last ms of the window of `t`; mostly that of the last one, `border`, or the one
+/// behind it, for which nothing has to be divided.
+#[inline(always)]
+fn next_border(t: i64, border: i64, resolution: i64) -> i64 {
+    let past = t.saturating_sub(border);
+    if past > 0 && past <= resolution {
+        return border.saturating_add(resolution);
+    }
+    if past <= 0 && past > -resolution {
+        return border;
+    }
+    window_end(t, resolution)
 }
 
 /// How many samples the first window has, which ends at `end`: at least one, as

@@ -40,7 +40,9 @@ pub(super) fn removals(
     now_ms: i64,
 ) -> Vec<Removal> {
     let mut to_come: BTreeMap<Ulid, String> = BTreeMap::new();
-    let replaced = plan.jobs.iter().flat_map(Job::source_ids);
+    // Those of a job that only downsamples stay.
+    let compactions = plan.jobs.iter().filter(|job| !job.only_downsamples());
+    let replaced = compactions.flat_map(Job::source_ids);
     to_come.extend(replaced.map(|id| (id, "source of compacted block".to_owned())));
     let outdated = plan.garbage.iter().map(|g| g.block);
     to_come.extend(outdated.map(|id| (id, "outdated block".to_owned())));
