@@ -76,13 +76,12 @@ fn bit(options: u8, n: u32) -> bool {
 /// The times of the fixtures lie in here, ms.
 const NARROW: (i64, i64) = (1_788_220_800_000, 1_788_228_000_000);
 
-fn one_merge(options: u8, parts: &[Vec<u8>; 5]) {
+fn sources(options: u8, parts: &[Vec<u8>; 5], range: (i64, i64)) -> Vec<Source> {
     let wide = (i64::MIN, i64::MAX);
-    let range = if bit(options, 5) { NARROW } else { wide };
     let states = if bit(options, 7) { NARROW } else { wide };
     let blocks = if bit(options, 6) { 1 } else { 2 };
     let tombstones = Tombstones::decode(&parts[4]).ok();
-    let sources: Vec<Source> = (0..blocks)
+    (0..blocks)
         .map(|i| {
             let segment = parts[2 * i + 1].clone();
             Source {
@@ -98,7 +97,13 @@ fn one_merge(options: u8, parts: &[Vec<u8>; 5]) {
                 stated: None,
             }
         })
-        .collect();
+        .collect()
+}
+
+fn one_merge(options: u8, parts: &[Vec<u8>; 5]) {
+    let wide = (i64::MIN, i64::MAX);
+    let range = if bit(options, 5) { NARROW } else { wide };
+    let sources = sources(options, parts, range);
     let index = blobs::Sink::default();
     let segments = Arc::new(Mutex::new(Vec::<blobs::Sink>::new()));
     let made = Arc::clone(&segments);
@@ -112,8 +117,8 @@ fn one_merge(options: u8, parts: &[Vec<u8>; 5]) {
     };
     // Lower resolutions only have to end in blocks whose books balance.
     let products = Products {
-        five_minutes: bit(options, 5),
-        one_hour: bit(options, 6),
+        five_minutes: !bit(options, 3),
+        one_hour: !bit(options, 4),
         ..Products::merged(0)
     };
     let lower = products.resolutions().skip(1).map(|_| Output::nowhere());
