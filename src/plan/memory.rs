@@ -105,7 +105,9 @@ impl JobMemory {
             .part_bytes
             .min((budget / 8 / uploads).max(LEAST_PART));
         let parts = budget / 4 / part.max(1) / uploads;
-        let parts_in_flight = parts.saturating_sub(1).clamp(1, 4);
+        // Several objects at the same time keep a network busy together.
+        let most = if uploads > 1 { 2 } else { 4 };
+        let parts_in_flight = parts.saturating_sub(1).clamp(1, most);
         let batches = 2 * machine.threads as u64 + 2;
         let batch = (budget / 8 / (BATCH_GROWTH * batches)).clamp(16 << 10, BATCH);
         let mut shares = Self {
