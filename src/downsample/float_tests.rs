@@ -27,6 +27,7 @@ fn views(chunks: &EncodedChunks) -> Vec<ChunkView<'_>> {
             max_time: meta.max_time,
             encoding: meta.encoding,
             data,
+            samples: None,
         }
     };
     chunks.iter().map(view).collect()
@@ -194,6 +195,7 @@ fn chunks_among_aggregates_are_downsampled_or_left_out() {
         max_time: 500,
         encoding: Encoding::Xor,
         data: &empty,
+        samples: None,
     });
     let mut hour = Level::default();
     let mut downsampler = Downsampler::with_resolutions(RESOLUTIONS);
@@ -220,6 +222,7 @@ fn a_missing_column_is_missing_and_changes_no_other() {
         max_time: meta.max_time,
         encoding: Encoding::Aggr,
         data: &without,
+        samples: None,
     };
     let mut hour = Level::default();
     let mut downsampler = Downsampler::with_resolutions(RESOLUTIONS);

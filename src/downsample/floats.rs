@@ -156,7 +156,15 @@ impl RawFloats {
     /// that the index states.
     fn read_plain(&mut self, chunk: &ChunkView<'_>) -> Result<bool> {
         let start = self.samples.len();
-        decode_floats(chunk.encoding, chunk.data, &mut self.samples)?;
+        match chunk.samples {
+            Some((ts, vs)) => {
+                self.samples.ts.extend_from_slice(ts);
+                self.samples.vs.extend_from_slice(vs);
+            }
+            None => {
+                decode_floats(chunk.encoding, chunk.data, &mut self.samples)?;
+            }
+        }
         // With the last one before: something is always left of what was read.
         let ascending = &self.samples.ts[start.saturating_sub(1)..];
         let ascending = ascending

@@ -140,6 +140,7 @@ fn views(chunks: &[Chunk]) -> Vec<ChunkView<'_>> {
                 max_time,
                 encoding,
                 data: &c.data,
+                samples: None,
             }
         })
         .collect()

@@ -23,6 +23,9 @@ pub struct ChunkView<'a> {
     pub encoding: Encoding,
     /// Encoded samples, without length, encoding byte and CRC.
     pub data: &'a [u8],
+    /// The same samples, times (ms) and values, if whoever encoded them still has
+    /// them.
+    pub samples: Option<(&'a [i64], &'a [f64])>,
 }
 
 /// An error in one of the chunks that were handed in; it counts bytes from the

@@ -29,7 +29,7 @@ pub(super) struct FloatScratch {
     /// Buffers of pieces that have ended.
     idle: Vec<FloatSamples>,
     /// On the way to the encoder.
-    merged: FloatSamples,
+    pub(super) merged: FloatSamples,
 }
 
 /// A float piece that the sweep has reached.
@@ -220,6 +220,9 @@ fn step_until(bound: Option<i64>, open: &mut [FloatCursor], merged: &mut FloatSa
 }
 
 fn flush(scratch: &mut Scratch) -> Result<()> {
+    if scratch.tapping {
+        scratch.tap();
+    }
     let merged = &mut scratch.floats.merged;
     let chunks = &mut scratch.chunks;
     scratch

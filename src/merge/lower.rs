@@ -12,6 +12,7 @@ use super::products::Products;
 use super::worker::{OutChunk, OutData};
 use crate::downsample::{ChunkError, ChunkView, Level};
 use crate::tsdb::Error;
+use crate::tsdb::chunkenc::FloatSamples;
 use crate::tsdb::chunks::{frame_chunk, framed_data};
 
 /// Merged chunks of one series.
@@ -38,7 +39,7 @@ pub(super) fn downsample(
 ) -> Result<(), PieceError> {
     let (five, hour) = (&mut scratch.five, &mut scratch.hour);
     {
-        let views = series.views(framed);
+        let views = series.views(framed, &scratch.tap);
         let done = if products.from == 0 {
             let wanted = products.one_hour.then_some(&mut *hour);
             scratch.downsampler.raw(&views, five, wanted)
@@ -93,6 +94,7 @@ fn take(
             encoding: chunk.encoding,
             samples: chunk.samples as u32,
             data: OutData::Framed(start, framed.len()),
+            tap: None,
         });
     }
     Ok(())
@@ -100,8 +102,13 @@ fn take(
 
 impl Chunks<'_> {
     /// Their encoded samples.
-    fn views<'a>(&'a self, framed: &'a [u8]) -> Vec<ChunkView<'a>> {
+    fn views<'a>(&'a self, framed: &'a [u8], tap: &'a FloatSamples) -> Vec<ChunkView<'a>> {
+        let samples = |chunk: &OutChunk| {
+            let tapped = chunk.tap? as usize..chunk.tap? as usize + chunk.samples as usize;
+            Some((tap.ts.get(tapped.clone())?, tap.vs.get(tapped)?))
+        };
         let view = |chunk: &OutChunk| ChunkView {
+            samples: samples(chunk),
             min_time: chunk.min_time,
             max_time: chunk.max_time,
             encoding: chunk.encoding,

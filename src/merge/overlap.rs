@@ -24,7 +24,9 @@ use super::mixed;
 use super::penalty::PenaltyScratch;
 use super::worker::{OutChunk, OutData};
 use crate::downsample::{Downsampler, Level};
-use crate::tsdb::chunkenc::{DecodeScratch, EncodedChunks, Encoding, Kind, SeriesEncoder};
+use crate::tsdb::chunkenc::{
+    DecodeScratch, EncodedChunks, Encoding, FloatSamples, Kind, SeriesEncoder,
+};
 use crate::tsdb::chunks::frame_chunk;
 use crate::tsdb::{Corrupt, Damage, Result};
 
@@ -65,7 +67,15 @@ pub(super) struct Scratch {
     pub(super) downsampler: Downsampler,
     pub(super) five: Level,
     pub(super) hour: Level,
+    /// Floats of the series that were mixed, for whoever downsamples them: what
+    /// was just encoded need not be decoded.
+    pub(super) tap: FloatSamples,
+    /// Whether they are kept.
+    pub(super) tapping: bool,
 }
+
+/// Samples of a series that are kept besides their chunks, at most.
+const MOST_TAPPED: usize = 1 << 20;
 
 impl Scratch {
     /// Drops what an error or a panic left behind. Threads outlive a merge, so
@@ -75,6 +85,17 @@ impl Scratch {
         self.encoder.clear();
         self.chunks.clear();
         self.downsampler.reset();
+        self.tap.clear();
+    }
+
+    /// Keeps samples that go to the encoder.
+    pub fn tap(&mut self) {
+        let merged = &self.floats.merged;
+        self.tapping &= self.tap.len() + merged.len() <= MOST_TAPPED;
+        if self.tapping {
+            self.tap.ts.extend_from_slice(&merged.ts);
+            self.tap.vs.extend_from_slice(&merged.vs);
+        }
     }
 }
 
@@ -225,6 +246,7 @@ pub(super) fn pass(piece: &Piece<'_>, out: &mut SeriesOut<'_>) {
         encoding: piece.encoding,
         samples: piece.samples,
         data,
+        tap: None,
     });
 }
 
@@ -248,6 +270,7 @@ impl SeriesOut<'_> {
                 encoding: chunk.encoding,
                 samples: chunk.samples as u32,
                 data,
+                tap: None,
             });
         }
     }
@@ -258,8 +281,19 @@ fn mix(
     scratch: &mut Scratch,
     out: &mut SeriesOut<'_>,
 ) -> Result<(), PieceError> {
+    let (tapped, start) = (scratch.tap.len(), out.chunks.len());
     mix_chunks(cluster, scratch, out.ledger)?;
     out.take(&scratch.chunks);
+    let made = &mut out.chunks[start..];
+    let samples: u64 = made.iter().map(|c| u64::from(c.samples)).sum();
+    // All of them are there, or it is not known which.
+    if scratch.tapping && samples == (scratch.tap.len() - tapped) as u64 {
+        let mut at = tapped as u32;
+        for chunk in made {
+            chunk.tap = Some(at);
+            at += chunk.samples;
+        }
+    }
     Ok(())
 }
 

@@ -25,6 +25,8 @@ pub(super) struct OutChunk {
     pub samples: u32,
     /// Where its framed bytes are.
     pub data: OutData,
+    /// Where its samples lie in [`Scratch::tap`], if they were kept.
+    pub tap: Option<u32>,
 }
 
 /// Framed bytes of a chunk of the result.
@@ -62,8 +64,11 @@ fn all_series(batch: &mut Batch, scratch: &mut Scratch) -> Result<(), PieceError
     // Used again from series to series.
     let mut pieces = Vec::new();
     let samples_of = &mut batch.samples_of;
+    let downsamples = batch.products.is_some_and(|p| p.downsamples());
     for series in &batch.series {
         let start = out.chunks.len();
+        scratch.tap.clear();
+        scratch.tapping = downsamples && batch.dedup == Dedup::OneToOne;
         let cut = gather(inputs, series, &mut pieces, out.ledger, samples_of)?;
         if cut.is_empty() {
             merge_series(batch.dedup, &mut pieces, scratch, &mut out)?;
