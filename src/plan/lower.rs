@@ -10,16 +10,16 @@ use super::filter::LiveBlock;
 use crate::downsample::{FIVE_MINUTES_MS, ONE_HOUR_MS};
 use crate::merge::Products;
 
-/// One block of lower resolution.
+/// One block that a job makes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LowerCost {
-    /// Window of its samples, ms.
+    /// Window of its samples, ms; 0 for raw.
     pub resolution: i64,
     /// Bytes of index and segments.
     pub bytes: Span,
     /// Bytes of its index.
     pub index_bytes: Span,
-    /// Windows, which count as its samples.
+    /// Samples; windows for lower resolutions.
     pub samples: Span,
     /// Series.
     pub series: Span,
