@@ -156,6 +156,7 @@ async fn predicted_requests_are_those_of_the_run() {
         name: String::new(),
         view: &view,
         plan: &plan,
+        rounds: &plan::rounds(&view, &plan, &settings(), NOW_MS),
         series: &forecast::SeriesByCluster::new(),
         findings: &[],
     };

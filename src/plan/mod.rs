@@ -112,7 +112,8 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
     let groups = group::groups(kept.blocks);
     for group in &groups {
         let first = plan.jobs.len();
-        let outcome = simulate::run(group, settings);
+        let coming = downsample::about_to_come(&plan, &groups, group, settings);
+        let outcome = simulate::run(group, &coming, settings);
         let renumber = |tiles: Vec<Tile>| -> Vec<Tile> {
             let moved = |tile: Tile| Tile {
                 job: tile.job.map(|job| first + job),

@@ -162,7 +162,10 @@ impl Job {
             samples: cost.samples,
             series: cost.series,
         });
-        merged.into_iter().chain(cost.lower.iter().cloned()).collect()
+        merged
+            .into_iter()
+            .chain(cost.lower.iter().cloned())
+            .collect()
     }
 
     /// Names of the sources.

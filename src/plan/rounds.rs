@@ -35,7 +35,9 @@ pub struct Rounds {
     /// Every stream with its blocks now and at the end. Jobs are numbered over
     /// all rounds, from 0.
     pub streams: Vec<Stream>,
-    /// Jobs are still due after [`MOST_LATER_ROUNDS`].
+    /// The bucket at the end. Names of blocks that do not exist yet are made up.
+    pub bucket: BucketView,
+    /// Jobs are still due after [`MOST_LATER_ROUNDS`]: the end is that of those.
     pub is_cut: bool,
     /// Blocks that do not exist yet, with the number of their job.
     made: HashMap<Ulid, Made>,
@@ -55,13 +57,13 @@ pub fn rounds(view: &BucketView, first: &Plan, settings: &Settings, now_ms: i64)
     while let Some(plan) = next.take() {
         let offset = rounds.leaves.len();
         rounds.note_sources(&plan);
+        let after = after(&bucket, &plan, now_ms);
+        bucket = after.view;
         if plan.jobs.is_empty() || rounds.later.len() == MOST_LATER_ROUNDS {
             rounds.is_cut = !plan.jobs.is_empty();
             rounds.close(first, &plan, offset);
             break;
         }
-        let after = after(&bucket, &plan, now_ms);
-        bucket = after.view;
         rounds.made.extend(after.made.into_iter().map(|m| {
             let job = offset + m.job;
             (m.id, Made { job, ..m })
@@ -75,6 +77,7 @@ pub fn rounds(view: &BucketView, first: &Plan, settings: &Settings, now_ms: i64)
         rounds.later.push(later.clone());
         next = Some(later);
     }
+    rounds.bucket = bucket;
     rounds
 }
 

@@ -5,6 +5,7 @@
 //!  all facts -> Forecast -> table for people | JSON for programs
 //! ```
 
+mod jobs;
 mod retention;
 mod table;
 mod timeline;

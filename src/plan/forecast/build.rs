@@ -8,7 +8,8 @@ use super::later;
 use super::{
     BucketForecast, CutForecast, DeletionForecast, Excluded, FindingForecast, Forecast,
     HeldForecast, JobForecast, MarkForecast, PartialForecast, PolicyForecast, ProblemForecast,
-    ProductForecast, Range, RemovalForecast, RetiredForecast, SCHEMA, StreamForecast, TileForecast, Totals,
+    ProductForecast, Range, RemovalForecast, RetiredForecast, SCHEMA, StreamForecast, TileForecast,
+    Totals,
 };
 use crate::block::markers::{DELETION_MARK, NO_COMPACT_MARK};
 use crate::plan::cost::Requests;
