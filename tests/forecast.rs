@@ -6,7 +6,10 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::process::Command;
 
+use assert_cmd::cargo::cargo_bin;
 use lithify::block::meta::{Labels, Meta};
 use lithify::compact::report::RunReport;
 use lithify::compact::sample;
@@ -15,6 +18,7 @@ use lithify::objstore::Bucket;
 use lithify::plan::{self, Dedup, Plan, Rounds, Settings};
 use lithify::runtime::pool;
 use proptest::prelude::*;
+use serde_json::Value;
 use support::blocks::{self, Samples, Spec, labels, live_metas};
 use support::files::{copy_dir, fixture};
 use support::runs::{self, HOUR, NOW, START, replica_settings, run_at};
@@ -171,11 +175,6 @@ async fn check(bucket: &Bucket, settings: &Settings) -> (Plan, Rounds) {
             let names = ["bytes", "index", "samples", "series"];
             for (name, (span, real)) in names.iter().zip(spans.iter().zip(sizes)) {
                 let of = (work.0, work.1, work.3[product]);
-                println!(
-                    "CAL {of:?} {name} {real} {span:?} {:.2} {:.2}",
-                    *real as f64 / span.0 as f64,
-                    span.1 as f64 / *real as f64
-                );
                 assert!(
                     span.0 <= *real && *real <= span.1,
                     "{name}: {real} in {span:?}, {of:?}"
@@ -207,8 +206,11 @@ async fn check_work(bucket: &Bucket, settings: &Settings) -> (Plan, Rounds, Size
     end.sort();
     live.sort();
     assert_eq!(end, live);
-    // The timelines show those.
+    // The timelines show those, and marked ones that still take part.
+    let marked = rounds.bucket.blocks.iter().filter(|b| b.deletion.is_some());
+    let marked: BTreeSet<Ulid> = marked.map(|b| b.id()).collect();
     let tiles = rounds.streams.iter().flat_map(|s| &s.after);
+    let tiles = tiles.filter(|t| t.block.is_none_or(|id| !marked.contains(&id)));
     let mut shown: Vec<_> = tiles.map(|t| (t.resolution, t.range, t.level)).collect();
     let mut there: Vec<_> = live.iter().map(|l| (l.0, l.2, l.3)).collect();
     shown.sort();
@@ -282,6 +284,88 @@ async fn five_minute_blocks_are_compacted_in_a_later_round_once_their_window_has
     let hours = hours.unwrap();
     assert!(hours.before.is_empty());
     assert_eq!(hours.after[0].range.1 - hours.after[0].range.0, 14 * DAY);
+}
+
+/// The page and the JSON of the binary, looked at long after the blocks.
+fn dry_run(bucket: &Path, form: &str) -> String {
+    let config = bucket.with_extension("yml");
+    let yaml = format!(
+        "type: FILESYSTEM\nconfig:\n  directory: {}\n",
+        bucket.display()
+    );
+    std::fs::write(&config, yaml).unwrap();
+    let output = Command::new(cargo_bin("lithify"))
+        .args(["compact", "--log.level=error", form])
+        .arg("--deduplication.replica-label=replica")
+        .arg(format!("--objstore.config-file={}", config.display()))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_and_json_show_what_is_made_and_what_comes_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bucket");
+    let bucket = Bucket::folder(&path).unwrap();
+    // Blocks of 5 minutes from a run, and what lets their window end.
+    fill(&bucket, 0..12, false).await;
+    run_at(&bucket, settings(), 2, NOW).await;
+    remove_if(&bucket, |m| m.thanos.downsample.resolution == 0).await;
+    fill(&bucket, 12..30, false).await;
+    let page = dry_run(&path, "--dry-run");
+    if let Some(file) = std::env::var_os("LITHIFY_WRITE_PAGE") {
+        std::fs::write(file, &page).unwrap();
+    }
+    for line in page.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    for words in [
+        " makes ",
+        " raw 5m 1h ",
+        "planned again from what those make",
+        "round 2 ",
+        "0 → 2 blocks, nothing → ",
+        "5m       6 → ",
+        "in 2 rounds",
+    ] {
+        assert!(page.contains(words), "{words} is missing:\n{page}");
+    }
+    let json: Value = serde_json::from_str(&dry_run(&path, "--dry-run=json")).unwrap();
+    let schema = serde_json::to_value(plan::forecast::schema()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    assert!(validator.is_valid(&json));
+    let number = |v: &Value| v.as_u64().unwrap();
+    let one = &json["buckets"][0];
+    let mut highest = 0;
+    for job in one["jobs"].as_array().unwrap() {
+        let products = job["products"].as_array().unwrap();
+        let made = products.iter().map(|p| number(&p["bytes"]["high"]));
+        assert_eq!(made.sum::<u64>(), number(&job["bytes_out"]["high"]));
+        highest = number(&job["job"]);
+    }
+    let later = &one["later"][0];
+    assert_eq!(later["round"], 2);
+    assert_eq!(number(&later["jobs"][0]["job"]), highest + 1);
+    let sources = later["jobs"][0]["sources"].as_array().unwrap();
+    let name = |v: &Value| v.as_str().unwrap().to_owned();
+    assert!(
+        sources
+            .iter()
+            .map(name)
+            .any(|n| n.starts_with("job:") && n.ends_with("/5m"))
+    );
+    let resolutions = json["totals"]["resolutions"].as_array().unwrap();
+    let windows = resolutions.iter().map(|r| number(&r["resolution_ms"]));
+    assert_eq!(windows.collect::<Vec<_>>(), [0, 300_000, 3_600_000]);
+    let after = resolutions
+        .iter()
+        .map(|r| number(&r["bytes_after"]["high"]));
+    assert_eq!(
+        after.sum::<u64>(),
+        number(&json["totals"]["bytes_after"]["high"])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
