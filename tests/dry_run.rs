@@ -96,6 +96,7 @@ async fn the_run_does_what_the_plan_says_within_what_it_predicts() {
         let settings = Settings {
             one_pass,
             dedup,
+            downsampling: true,
             ..settings()
         };
         let plan = planned(&bucket, &settings).await;

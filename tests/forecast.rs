@@ -15,6 +15,7 @@ use lithify::compact::report::RunReport;
 use lithify::compact::sample;
 use lithify::compact::sync::Syncer;
 use lithify::objstore::Bucket;
+use lithify::plan::forecast::{BucketFacts, SeriesByCluster, forecast};
 use lithify::plan::{self, Dedup, Plan, Rounds, Settings};
 use lithify::runtime::pool;
 use proptest::prelude::*;
@@ -236,6 +237,41 @@ async fn sixteen_days_of_two_replicas() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_those_of_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&Bucket::folder(dir.path()).unwrap(), 0..16, false).await;
+    let bucket = Bucket::folder(dir.path()).unwrap();
+    let view = Syncer::new(bucket.clone(), 8).sync().await.unwrap();
+    let first = plan::plan(&view, &settings(), NOW);
+    let facts = BucketFacts {
+        name: String::new(),
+        view: &view,
+        plan: &first,
+        rounds: &plan::rounds(&view, &first, &settings(), NOW),
+        series: &SeriesByCluster::new(),
+        findings: &[],
+    };
+    let predicted = forecast(&[facts], "cluster", NOW).totals.requests;
+    let bucket = Bucket::folder(dir.path()).unwrap();
+    run_at(&bucket, settings(), 2, NOW).await;
+    let counts = bucket.counts();
+    let gets = counts.get.calls + counts.get_range.calls;
+    let puts = counts.put.calls + counts.put_part.calls;
+    for (name, predicted, counted) in [
+        ("list", predicted.list, counts.list.calls),
+        ("head", predicted.head, counts.head.calls),
+        ("get", predicted.get, gets),
+        ("put", predicted.put, puts),
+    ] {
+        let off = predicted.abs_diff(counted) as f64 / counted.max(1) as f64;
+        assert!(
+            off < 0.2,
+            "{name}: predicted {predicted}, counted {counted}"
+        );
+    }
+}
+
 /// Ranges of series without gaps are of use.
 #[tokio::test(flavor = "multi_thread")]
 async fn ranges_of_dense_series_are_narrow() {
@@ -308,6 +344,7 @@ fn dry_run(bucket: &Path, form: &str) -> String {
 async fn page_and_json_show_what_is_made_and_what_comes_later() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bucket");
+    std::fs::create_dir(&path).unwrap();
     let bucket = Bucket::folder(&path).unwrap();
     // Blocks of 5 minutes from a run, and what lets their window end.
     fill(&bucket, 0..12, false).await;

@@ -42,14 +42,17 @@ pub(super) fn table(jobs: &[&JobForecast]) -> String {
     // Where nothing is downsampled, the resolution stands in the title.
     let lower = |p: &ProductForecast, job: &JobForecast| p.resolution_ms != job.resolution_ms;
     let show_makes = jobs.iter().any(|j| j.products.iter().any(|p| lower(p, j)));
+    let size = if show_makes { short } else { bytes };
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     // Wraps a cell rather than to run over the edge.
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(WIDTH as u16);
-    let row = |cells: [String; 10]| -> Vec<String> {
+    let row = |cells: [String; COLUMNS + 1]| -> Vec<String> {
         let all = cells.into_iter().enumerate();
-        let shown = all.filter(|(i, _)| show_makes || *i != MAKES);
+        // There is room for one of the two.
+        let hidden = if show_makes { STEPS } else { MAKES };
+        let shown = all.filter(|(i, _)| *i != hidden);
         shown.map(|(_, cell)| cell).collect()
     };
     let head = [
@@ -65,14 +68,15 @@ pub(super) fn table(jobs: &[&JobForecast]) -> String {
             makes(job),
             job.steps.to_string(),
             job.sources.len().to_string(),
-            bytes(job.bytes_in),
-            range(job.bytes_out, bytes),
+            size(job.bytes_in),
+            range(job.bytes_out, size),
             duration(job.seconds),
         ]));
     }
     let words = if show_makes { MAKES } else { MAKES - 1 };
     for (i, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 1));
+        let is_last = i + 1 == COLUMNS;
+        column.set_padding((0, u16::from(!is_last)));
         if i == 0 || i > words {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -83,8 +87,23 @@ pub(super) fn table(jobs: &[&JobForecast]) -> String {
     lines.join("\n")
 }
 
-/// The column that only some tables have.
+/// Columns that a table shows.
+const COLUMNS: usize = 9;
+/// The column of tables with downsampling, and the one of the others.
 const MAKES: usize = 4;
+const STEPS: usize = 5;
+
+/// `1.5 MiB`, `118 KiB`: two digits are enough where there is little room.
+fn short(n: u64) -> String {
+    let text = bytes(n);
+    let parts = text
+        .split_once(' ')
+        .map(|(value, unit)| (value.parse::<f64>(), unit));
+    match parts {
+        Some((Ok(value), unit)) if value >= 10.0 => format!("{value:.0} {unit}"),
+        _ => text,
+    }
+}
 
 /// `overlap+2d`, `2d`, `tombstones`, `downsample`.
 fn why(job: &JobForecast) -> String {
