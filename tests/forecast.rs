@@ -209,7 +209,7 @@ async fn check_work(bucket: &Bucket, settings: &Settings) -> (Plan, Rounds, Size
     assert_eq!(end, live);
     // The timelines show those, and marked ones that still take part.
     let marked = rounds.bucket.blocks.iter().filter(|b| b.deletion.is_some());
-    let marked: BTreeSet<Ulid> = marked.map(|b| b.id()).collect();
+    let marked: BTreeSet<Ulid> = marked.map(plan::view::BlockView::id).collect();
     let tiles = rounds.streams.iter().flat_map(|s| &s.after);
     let tiles = tiles.filter(|t| t.block.is_none_or(|id| !marked.contains(&id)));
     let mut shown: Vec<_> = tiles.map(|t| (t.resolution, t.range, t.level)).collect();

@@ -93,7 +93,7 @@ pub fn after(view: &BucketView, plan: &Plan, now_ms: i64) -> After {
 /// Sets the marks of a plan.
 fn mark(view: &mut BucketView, plan: &Plan, now_ms: i64) {
     let merges = plan.jobs.iter().filter(|j| j.products.merged);
-    let merged = merges.flat_map(|j| j.source_ids());
+    let merged = merges.flat_map(Job::source_ids);
     let outdated: HashSet<Ulid> = plan
         .garbage
         .iter()

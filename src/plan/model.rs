@@ -155,7 +155,7 @@ impl Job {
     /// resolutions.
     pub fn made(&self) -> Vec<LowerCost> {
         let cost = &self.cost;
-        let merged = self.products.merged.then(|| LowerCost {
+        let merged = self.products.merged.then_some(LowerCost {
             resolution: self.resolution,
             bytes: cost.bytes,
             index_bytes: cost.index_bytes,

@@ -637,7 +637,7 @@ proptest! {
         let mut seen = HashSet::new();
         let blocks: Vec<BlockView> = blocks.into_iter().filter(|b| seen.insert(b.id())).collect();
         let found = planned(&blocks, &settings, at_day(day));
-        let read: HashSet<Ulid> = found.jobs.iter().flat_map(|j| j.source_ids()).collect();
+        let read: HashSet<Ulid> = found.jobs.iter().flat_map(super::super::model::Job::source_ids).collect();
         for retired in &found.retired {
             let of = blocks.iter().find(|b| b.id() == retired.block).unwrap();
             let meta = &of.meta.tsdb;
