@@ -8,7 +8,7 @@ use lithify::block::meta::Meta;
 use lithify::plan::forecast::{BucketFacts, SeriesByCluster, forecast};
 use lithify::plan::lint::lint;
 use lithify::plan::view::{BlockView, BucketView, ListedFile};
-use lithify::plan::{Dedup, Settings, plan as make_plan};
+use lithify::plan::{Dedup, Settings, plan as make_plan, rounds};
 
 /// A day in 2027, ms.
 const NOW: i64 = 1_800_000_000_000;
@@ -79,6 +79,7 @@ pub fn plan(input: &[u8]) {
         name: "fuzz".to_owned(),
         view: &view,
         plan: &plan,
+        rounds: &rounds(&view, &plan, &settings, NOW),
         series: &SeriesByCluster::default(),
         findings: &findings,
     };

@@ -96,6 +96,7 @@ async fn the_run_does_what_the_plan_says_within_what_it_predicts() {
         let settings = Settings {
             one_pass,
             dedup,
+            downsampling: true,
             ..settings()
         };
         let plan = planned(&bucket, &settings).await;
@@ -156,6 +157,7 @@ async fn predicted_requests_are_those_of_the_run() {
         name: String::new(),
         view: &view,
         plan: &plan,
+        rounds: &plan::rounds(&view, &plan, &settings(), NOW_MS),
         series: &forecast::SeriesByCluster::new(),
         findings: &[],
     };

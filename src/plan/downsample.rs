@@ -109,31 +109,72 @@ fn sources_of(groups: &[Group], resolution: i64) -> HashSet<Ulid> {
 
 /// The blocks that will be there after the compactions.
 pub(super) fn nodes<'a>(plan: &Plan, groups: &'a [Group]) -> Vec<Node<'a>> {
+    let streams = plan.streams.iter().zip(groups);
+    streams
+        .flat_map(|(stream, group)| nodes_of(plan, stream, group))
+        .collect()
+}
+
+/// Those of one stream.
+fn nodes_of<'a>(plan: &Plan, stream: &Stream, group: &'a Group) -> Vec<Node<'a>> {
     let held = plan.held.iter();
     let overlapping = held.filter(|h| h.why == HeldReason::OverlapNotAllowed);
-    let waiting: HashSet<Ulid> = overlapping.flat_map(|h| h.blocks.iter().copied()).collect();
+    let here = overlapping.filter(|h| h.group == stream.key);
+    let waiting: HashSet<Ulid> = here.flat_map(|h| h.blocks.iter().copied()).collect();
+    let numbers: HashMap<Ulid, usize> = (0..)
+        .zip(&group.blocks)
+        .map(|(n, block)| (block.id(), n))
+        .collect();
+    let cuts = || plan.cuts.iter().filter(|c| c.group == stream.key);
     let mut nodes = Vec::new();
-    for (stream, group) in plan.streams.iter().zip(groups) {
-        let numbers: HashMap<Ulid, usize> = (0..)
-            .zip(&group.blocks)
-            .map(|(n, block)| (block.id(), n))
-            .collect();
-        let cuts = || plan.cuts.iter().filter(|c| c.group == stream.key);
-        for tile in &stream.after {
-            let cut = |c: &super::Cut| tile.range.0 < c.range.1 && c.range.0 < tile.range.1;
-            let Some((what, sources, fit)) = origin(plan, group, tile, &numbers, &waiting) else {
-                continue;
-            };
-            nodes.push(Node {
-                group,
-                what,
-                range: tile.range,
-                sources,
-                settled: fit && !cuts().any(cut),
-            });
-        }
+    for tile in &stream.after {
+        let cut = |c: &super::Cut| tile.range.0 < c.range.1 && c.range.0 < tile.range.1;
+        let Some((what, sources, fit)) = origin(plan, group, tile, &numbers, &waiting) else {
+            continue;
+        };
+        nodes.push(Node {
+            group,
+            what,
+            range: tile.range,
+            sources,
+            settled: fit && !cuts().any(cut),
+        });
     }
     nodes
+}
+
+/// Ranges (ms, end exclusive) for which blocks are about to be made in a stream
+/// of lower resolution: its windows are not complete before.
+///
+/// A run plans again while its jobs are under way. Without this, the blocks that
+/// are there would be compacted although one that replaces them is being made,
+/// and the two would overlap.
+pub(super) fn about_to_come(
+    plan: &Plan,
+    groups: &[Group],
+    stream: &Group,
+    settings: &Settings,
+) -> Vec<(i64, i64)> {
+    let wanted = settings.policy(&stream.labels).downsampling
+        && settings.lanes.has(Lane::Downsampling)
+        && settings.one_pass;
+    if stream.resolution == 0 || !wanted {
+        return Vec::new();
+    }
+    let [least_five, least_hour] = DOWNSAMPLED_FROM_MS;
+    let least = match stream.resolution {
+        FIVE_MINUTES_MS => least_five,
+        _ => least_hour,
+    };
+    let have = sources_of(std::slice::from_ref(stream), stream.resolution);
+    let higher = plan
+        .streams
+        .iter()
+        .zip(groups)
+        .filter(|(_, g)| g.resolution < stream.resolution && g.labels == stream.labels);
+    let nodes = higher.flat_map(|(s, g)| nodes_of(plan, s, g));
+    let due = nodes.filter(|n| n.settled && n.lacks(least, &have));
+    due.map(|n| n.range).collect()
 }
 
 /// Where a block comes from, its sources, and whether it may be downsampled.

@@ -25,6 +25,9 @@
 //!                                                                      (with a reason)    lower resolutions
 //! ```
 //!
+//! What comes behind a plan is planned from the bucket that it leaves, on paper
+//! ([`after()`], [`rounds()`]); only a dry run asks for that.
+//!
 //! Invariants:
 //!
 //! - PL-1: the sources of one job are of one group and in (min time, ULID) order.
@@ -36,6 +39,7 @@
 //!   all of its sources, if it can never be downsampled, or by force.
 //! - PL-7: a retired block is a source of no job.
 
+mod after;
 pub mod cost;
 pub mod downsample;
 pub mod filter;
@@ -55,11 +59,13 @@ mod rebuild;
 pub mod relabel;
 pub mod removal;
 pub mod retention;
+mod rounds;
 mod settings;
 mod simulate;
 pub mod view;
 
 pub use crate::merge::{Dedup, Products};
+pub use after::{After, Made, after};
 pub use growth::{DOWNSAMPLED_FROM_MS, RESOLUTIONS_MS};
 pub use held::cure_of_quarantine;
 pub use lanes::{Lane, Lanes};
@@ -70,6 +76,7 @@ pub use model::{
 };
 pub use removal::Removal;
 pub use retention::{Proof, Retired, RetiredBecause, Waits, held_back};
+pub use rounds::{MOST_LATER_ROUNDS, Rounds, rounds};
 pub use settings::{PARTIAL_AGE_MS, RANGES_MS, Settings};
 
 use filter::{Live, LiveBlock, State};
@@ -106,7 +113,8 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
     let groups = group::groups(kept.blocks);
     for group in &groups {
         let first = plan.jobs.len();
-        let outcome = simulate::run(group, settings);
+        let coming = downsample::about_to_come(&plan, &groups, group, settings);
+        let outcome = simulate::run(group, &coming, settings);
         let renumber = |tiles: Vec<Tile>| -> Vec<Tile> {
             let moved = |tile: Tile| Tile {
                 job: tile.job.map(|job| first + job),

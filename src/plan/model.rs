@@ -10,6 +10,7 @@ use super::cost::Cost;
 use super::filter::{LiveBlock, State};
 use super::group::GroupKey;
 use super::lanes::Lanes;
+use super::lower::LowerCost;
 use super::policy::StreamPolicy;
 use super::removal::Removal;
 use super::retention::{Retired, Waits};
@@ -148,6 +149,23 @@ impl Job {
     /// Whether it only makes lower resolutions: its sources stay.
     pub fn only_downsamples(&self) -> bool {
         !self.products.merged
+    }
+
+    /// What it will make: the merged block, if that is wanted, then lower
+    /// resolutions.
+    pub fn made(&self) -> Vec<LowerCost> {
+        let cost = &self.cost;
+        let merged = self.products.merged.then_some(LowerCost {
+            resolution: self.resolution,
+            bytes: cost.bytes,
+            index_bytes: cost.index_bytes,
+            samples: cost.samples,
+            series: cost.series,
+        });
+        merged
+            .into_iter()
+            .chain(cost.lower.iter().cloned())
+            .collect()
     }
 
     /// Names of the sources.

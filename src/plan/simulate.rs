@@ -82,8 +82,9 @@ struct Simulation<'a> {
     out: Outcome,
 }
 
-/// Plans one stream.
-pub(super) fn run(group: &Group, settings: &Settings) -> Outcome {
+/// Plans one stream. Windows in which blocks are about to be made by others wait
+/// for them: `coming`, ms, ends exclusive.
+pub(super) fn run(group: &Group, coming: &[(i64, i64)], settings: &Settings) -> Outcome {
     let nodes = group.blocks.iter().enumerate().map(Node::of).collect();
     let mut simulation = Simulation {
         group,
@@ -96,6 +97,7 @@ pub(super) fn run(group: &Group, settings: &Settings) -> Outcome {
     if !settings.vertical {
         simulation.hold_overlaps();
     }
+    simulation.wait_for(coming);
     while let Some((picked, reason)) = simulation.next() {
         simulation.merge(&picked, reason);
         if !settings.one_pass {
@@ -134,6 +136,21 @@ impl Simulation<'_> {
             self.out.held.push(Held::overlap(self.group, blocks));
             self.hold(run);
         }
+    }
+
+    /// Blocks wait that share a window of the longest range with these ranges.
+    fn wait_for(&mut self, coming: &[(i64, i64)]) {
+        let longest = self.settings.ranges_ms.last().copied().unwrap_or(1).max(1);
+        let window = |t: i64| t.div_euclid(longest);
+        let last = |(from, to): (i64, i64)| window(to.saturating_sub(1).max(from));
+        let shared = |node: &Node| {
+            let range = (node.span.min_time, node.span.max_time);
+            let meets = |&c: &(i64, i64)| window(c.0) <= last(range) && window(range.0) <= last(c);
+            coming.iter().any(meets)
+        };
+        let all = self.nodes.iter().enumerate();
+        let waiting = all.filter(|(_, node)| shared(node)).map(|(i, _)| i);
+        self.hold(waiting.collect());
     }
 
     /// These blocks wait, and with them the windows they lie in.

@@ -1,10 +1,11 @@
 //! `lithify compact --dry-run`: looks, plans, shows; writes nothing.
 //!
 //! ```text
-//!  each bucket: sync -> plan -> (index reads for clusters, samples) -> facts
+//!  each bucket: sync -> plan -> (samples) -> rounds -> (series of clusters) -> facts
 //!  all facts -> Forecast -> table for people | JSON for programs
 //! ```
 
+mod jobs;
 mod retention;
 mod table;
 mod timeline;
@@ -21,7 +22,7 @@ use crate::objstore::Bucket;
 use crate::plan::forecast::{BucketFacts, Forecast, SeriesByCluster, forecast};
 use crate::plan::lint::{self, Finding};
 use crate::plan::view::BucketView;
-use crate::plan::{self, Plan, Settings};
+use crate::plan::{self, Plan, Rounds, Settings};
 
 /// What to show and how.
 pub(super) struct Request {
@@ -43,6 +44,7 @@ struct Looked {
     name: String,
     view: BucketView,
     plan: Plan,
+    rounds: Rounds,
     series: SeriesByCluster,
     findings: Vec<Finding>,
 }
@@ -63,6 +65,7 @@ pub(super) async fn run(
             name: l.name.clone(),
             view: &l.view,
             plan: &l.plan,
+            rounds: &l.rounds,
             series: &l.series,
             findings: &l.findings,
         })
@@ -98,6 +101,7 @@ async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result
         }
         plan.refresh_tiles();
     }
+    let rounds = plan::rounds(&view, &plan, settings, request.now_ms);
     let series = if request.count_series {
         let label = &request.cluster_label;
         clusters::count_series(bucket, &plan, label).await?
@@ -108,6 +112,7 @@ async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result
         name: bucket.name().to_owned(),
         view,
         plan,
+        rounds,
         series,
         findings,
     })

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use chrono::DateTime;
 
 use super::timeline::draw;
-use super::{bytes, duration, range, retention};
+use super::{bytes, duration, jobs, range, retention};
 use crate::cli::human::{WIDTH, count, wrapped};
 use crate::plan::forecast::{
     BucketForecast, ClusterSource, Forecast, HeldForecast, JobForecast, Range, StreamForecast,
@@ -46,6 +46,7 @@ fn one_bucket(page: &mut String, bucket: &BucketForecast, forecast: &Forecast) {
         line!(page, "lanes: {lanes} (others skipped)");
     }
     line!(page);
+    jobs::resolutions(page, &bucket.totals.resolutions);
     let tiles = bucket.streams.iter().flat_map(|s| &s.before);
     let from = tiles.clone().map(|t| t.min_time).min().unwrap_or(0);
     let until = tiles.map(|t| t.max_time).max().unwrap_or(0);
@@ -63,6 +64,7 @@ fn one_bucket(page: &mut String, bucket: &BucketForecast, forecast: &Forecast) {
             "digits: compaction level, *: overlap, x: kept out, !: damaged, blank: gap\n"
         );
     }
+    jobs::later(page, bucket, &forecast.cluster_label);
     retention::findings(page, bucket);
     retention::retired(page, bucket);
     removals(page, bucket);
@@ -100,17 +102,21 @@ fn one_stream(
     line!(
         page,
         "  {blocks} → {left} blocks, {} → {}",
-        bytes(size.low),
+        if blocks == 0 {
+            "nothing".to_owned()
+        } else {
+            bytes(size.low)
+        },
         range(left_size, bytes)
     );
     retention::policy(page, &stream.policy);
-    let jobs: Vec<&JobForecast> = bucket
+    let stream_jobs: Vec<&JobForecast> = bucket
         .jobs
         .iter()
         .filter(|j| j.group == stream.group && j.labels == stream.labels)
         .collect();
-    if !jobs.is_empty() {
-        line!(page, "{}", trimmed(&job_table(&jobs).to_string()));
+    if !stream_jobs.is_empty() {
+        line!(page, "{}", jobs::table(&stream_jobs));
     }
     line!(page);
 }
@@ -130,44 +136,6 @@ fn title(stream: &StreamForecast, cluster_label: &str) -> String {
 fn labels(labels: &BTreeMap<String, String>) -> String {
     let pairs: Vec<String> = labels.iter().map(|(n, v)| format!("{n}={v:?}")).collect();
     format!("{{{}}}", pairs.join(", "))
-}
-
-fn job_table(jobs: &[&JobForecast]) -> comfy_table::Table {
-    use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    // Wraps a cell rather than to run over the edge.
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(WIDTH as u16);
-    table.set_header([
-        "job", "from", "len", "why", "steps", "blocks", "in", "out", "time",
-    ]);
-    for job in jobs {
-        let why = match job.kind.as_str() {
-            "vertical" if job.reason != "overlap" => {
-                format!("overlap+{}", job.reason.trim_start_matches("range "))
-            }
-            _ => job.reason.trim_start_matches("range ").to_owned(),
-        };
-        table.add_row([
-            job.job.to_string(),
-            short_stamp(job.min_time),
-            about(job.max_time - job.min_time),
-            why,
-            job.steps.to_string(),
-            job.sources.len().to_string(),
-            bytes(job.bytes_in),
-            range(job.bytes_out, bytes),
-            duration(job.seconds),
-        ]);
-    }
-    for (i, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 1));
-        if i == 0 || i > 3 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
 }
 
 fn removals(page: &mut String, bucket: &BucketForecast) {
@@ -340,9 +308,8 @@ fn summary(page: &mut String, forecast: &Forecast) {
     let totals = &forecast.totals;
     line!(
         page,
-        "plan: {} compactions ({} steps otherwise), {} → {} blocks",
-        totals.jobs,
-        totals.steps,
+        "plan: {}, {} → {} blocks",
+        jobs_of(totals),
         count(totals.blocks_before),
         count(totals.blocks_after)
     );
@@ -385,6 +352,20 @@ fn summary(page: &mut String, forecast: &Forecast) {
     line!(page, "{}", verdict(forecast));
 }
 
+/// `3 compactions (12 steps otherwise) and 2 downsampling jobs in 2 rounds`.
+fn jobs_of(totals: &Totals) -> String {
+    let only = totals.downsampling_jobs;
+    let (compactions, steps) = (totals.jobs - only, totals.steps - only);
+    let mut text = format!("{compactions} compactions ({steps} steps otherwise)");
+    if only > 0 {
+        text.push_str(&format!(" and {only} downsampling jobs"));
+    }
+    if totals.rounds > 1 {
+        text.push_str(&format!(" in {} rounds", totals.rounds));
+    }
+    text
+}
+
 fn removed(totals: &Totals) -> String {
     match totals.bytes_removed {
         0 => String::new(),
@@ -402,7 +383,7 @@ fn verdict(forecast: &Forecast) -> &'static str {
 }
 
 /// A length to the minute: `2h`, `1d`, `9h30m`. Blocks rarely start on the dot.
-fn about(ms: i64) -> String {
+pub(super) fn about(ms: i64) -> String {
     let minutes = ms.saturating_add(30_000).div_euclid(60_000);
     match (minutes / 1440, minutes % 1440 / 60, minutes % 60) {
         (days, 0, 0) if days > 0 => format!("{days}d"),
@@ -413,7 +394,7 @@ fn about(ms: i64) -> String {
 }
 
 /// `09-01 14:00`: the year stands below the timeline.
-fn short_stamp(ms: i64) -> String {
+pub(super) fn short_stamp(ms: i64) -> String {
     stamp(ms).chars().skip(5).collect()
 }
 
@@ -424,19 +405,13 @@ fn stamp(ms: i64) -> String {
     )
 }
 
-fn clip(text: &str, width: usize) -> String {
+pub(super) fn clip(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
     let mut short: String = text.chars().take(width - 1).collect();
     short.push('…');
     short
-}
-
-/// Without the blanks that fill up the last column.
-fn trimmed(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    lines.join("\n")
 }
 
 fn indent(text: &str) -> String {

@@ -4,17 +4,19 @@ use chrono::{DateTime, SecondsFormat};
 use ulid::Ulid;
 
 use super::clusters::{self, SeriesByCluster};
+use super::later;
 use super::{
     BucketForecast, CutForecast, DeletionForecast, Excluded, FindingForecast, Forecast,
     HeldForecast, JobForecast, MarkForecast, PartialForecast, PolicyForecast, ProblemForecast,
-    Range, RemovalForecast, RetiredForecast, SCHEMA, StreamForecast, TileForecast, Totals,
+    ProductForecast, Range, RemovalForecast, RetiredForecast, SCHEMA, StreamForecast, TileForecast,
+    Totals,
 };
 use crate::block::markers::{DELETION_MARK, NO_COMPACT_MARK};
 use crate::plan::cost::Requests;
 use crate::plan::filter::State;
 use crate::plan::lint::{Finding, Severity};
 use crate::plan::view::BucketView;
-use crate::plan::{Held, HeldReason, Job, Plan, Stream, Tile};
+use crate::plan::{Held, HeldReason, Job, Plan, Rounds, Stream, Tile};
 
 /// One bucket with its plan.
 pub struct BucketFacts<'a> {
@@ -24,6 +26,8 @@ pub struct BucketFacts<'a> {
     pub view: &'a BucketView,
     /// What a run would do.
     pub plan: &'a Plan,
+    /// What it would do next, to the end.
+    pub rounds: &'a Rounds,
     /// Series by cluster, for streams whose cluster is no external label.
     pub series: &'a SeriesByCluster,
     /// What the policy linter finds.
@@ -69,11 +73,13 @@ fn bucket(facts: &BucketFacts<'_>) -> BucketForecast {
     BucketForecast {
         name: facts.name.clone(),
         totals: totals(facts),
-        streams: plan.streams.iter().map(stream).collect(),
+        streams: facts.rounds.streams.iter().map(stream).collect(),
         jobs: (1..)
             .zip(&plan.jobs)
-            .map(|(number, one)| job(number, one))
+            .map(|(number, one)| job(number, one, facts.rounds))
             .collect(),
+        later: later::later(facts),
+        later_is_cut: facts.rounds.is_cut,
         deletions: plan
             .deletions
             .iter()
@@ -90,7 +96,7 @@ fn bucket(facts: &BucketFacts<'_>) -> BucketForecast {
         findings: facts.findings.iter().map(FindingForecast::of).collect(),
         deletions_left: plan.deletions_left as u64,
         retired_left: plan.retired_left as u64,
-        marks: marks(plan),
+        marks: marks(plan, facts.rounds),
         partials: plan
             .partials
             .iter()
@@ -118,21 +124,21 @@ fn bucket(facts: &BucketFacts<'_>) -> BucketForecast {
     }
 }
 
-fn marks(plan: &Plan) -> Vec<MarkForecast> {
+pub(super) fn marks(plan: &Plan, rounds: &Rounds) -> Vec<MarkForecast> {
     let garbage = plan.garbage.iter().map(|g| MarkForecast {
-        block: g.block.to_string(),
+        block: rounds.name(g.block),
         marker: DELETION_MARK.to_owned(),
         reason: "outdated".to_owned(),
-        details: format!("block {} has all its sources", g.covered_by),
+        details: format!("block {} has all its sources", rounds.name(g.covered_by)),
     });
     let retired = plan.retired.iter().map(|r| MarkForecast {
-        block: r.block.to_string(),
+        block: rounds.name(r.block),
         marker: DELETION_MARK.to_owned(),
         reason: "retention".to_owned(),
         details: r.details(),
     });
     let no_compact = plan.marks.iter().map(|m| MarkForecast {
-        block: m.block.to_string(),
+        block: rounds.name(m.block),
         marker: NO_COMPACT_MARK.to_owned(),
         reason: m.reason.as_str().to_owned(),
         details: m.details.clone(),
@@ -198,8 +204,9 @@ fn tile(tile: &Tile) -> TileForecast {
     }
 }
 
-fn job(number: u64, job: &Job) -> JobForecast {
+pub(super) fn job(number: u64, job: &Job, rounds: &Rounds) -> JobForecast {
     let cost = &job.cost;
+    let sources = job.sources.iter().map(|b| rounds.name(b.id()));
     JobForecast {
         job: number,
         group: job.group.to_string(),
@@ -207,13 +214,14 @@ fn job(number: u64, job: &Job) -> JobForecast {
         resolution_ms: job.resolution,
         kind: job.kind.to_string(),
         reason: job.reason.to_string(),
+        products: job.made().iter().map(ProductForecast::of).collect(),
         steps: job.steps,
         level: job.level,
-        sources: names(&job.source_ids()),
+        sources: sources.collect(),
         min_time: job.min_time(),
         max_time: job.max_time(),
         bytes_in: cost.bytes_in,
-        bytes_out: cost.bytes.into(),
+        bytes_out: cost.bytes_out().into(),
         series_in: cost.series_in,
         series_out: cost.series.into(),
         samples_in: cost.samples_in,
@@ -247,61 +255,76 @@ fn held(held: &Held) -> HeldForecast {
 }
 
 fn totals(facts: &BucketFacts<'_>) -> Totals {
-    let plan = facts.plan;
+    let rounds = facts.rounds;
     let mut totals = Totals {
-        jobs: plan.jobs.len() as u64,
+        rounds: plans(facts).filter(|p| !p.jobs.is_empty()).count() as u64,
         requests: other_requests(facts),
+        resolutions: later::by_resolution(facts),
         ..Totals::default()
     };
-    for stream in &plan.streams {
-        totals.blocks_before += stream.before.len() as u64;
-        totals.blocks_after += stream.after.len() as u64;
-        for tile in &stream.before {
-            totals.bytes_before += tile.bytes.0;
-            totals.samples_before += tile.samples.0;
-        }
-        for tile in &stream.after {
-            totals.bytes_after += tile.bytes.into();
-            totals.samples_after += tile.samples.into();
-        }
+    for of in &totals.resolutions {
+        totals.blocks_before += of.blocks_before;
+        totals.blocks_after += of.blocks_after;
+        totals.bytes_before += of.bytes_before;
+        totals.bytes_after += of.bytes_after;
+        totals.samples_before += of.samples_before;
+        totals.samples_after += of.samples_after;
     }
-    for job in &plan.jobs {
+    for job in rounds.jobs(facts.plan) {
         let cost = &job.cost;
+        totals.jobs += 1;
+        totals.downsampling_jobs += u64::from(job.only_downsamples());
         totals.steps += u64::from(job.steps);
         totals.bytes_read += cost.bytes_in;
-        totals.bytes_written += cost.bytes.into();
+        totals.bytes_written += cost.bytes_out().into();
         totals.requests += cost.requests;
         totals.seconds += cost.seconds;
         totals.memory_bytes = totals.memory_bytes.max(cost.memory_bytes);
         totals.scratch_bytes = totals.scratch_bytes.max(cost.scratch_bytes.1);
     }
     totals.seconds = rounded(totals.seconds);
-    let removed = plan.deletions.iter().map(|d| d.bytes);
-    totals.bytes_removed = removed.chain(plan.partials.iter().map(|p| p.bytes)).sum();
+    let deleted = plans(facts).flat_map(|p| &p.deletions).map(|d| d.bytes);
+    let cleaned = plans(facts).flat_map(|p| &p.partials).map(|p| p.bytes);
+    totals.bytes_removed = deleted.chain(cleaned).sum();
     totals
+}
+
+/// Those of all rounds.
+fn plans<'a>(facts: &'a BucketFacts<'_>) -> impl Iterator<Item = &'a Plan> {
+    std::iter::once(facts.plan).chain(&facts.rounds.later)
 }
 
 /// Requests besides those of the jobs: looks at the bucket, marks, removals.
 fn other_requests(facts: &BucketFacts<'_>) -> Requests {
-    let plan = facts.plan;
     let objects: u64 = facts.view.blocks.iter().map(|b| b.files.len() as u64).sum();
     let partial: u64 = facts.view.partials.iter().map(|p| p.objects).sum();
     let pages = (objects + partial).div_ceil(1000).max(1);
-    // One look to plan; one more after the jobs, which reads what they wrote.
-    let looks = 1 + u64::from(!plan.jobs.is_empty());
-    let marked: u64 = plan.jobs.iter().map(|j| j.sources.len() as u64).sum();
-    let marks = (plan.garbage.len() + plan.retired.len() + plan.marks.len()) as u64;
-    let gone = (plan.deletions.len() + plan.partials.len()) as u64;
-    let removed = plan.deletions.iter().map(|d| d.objects);
-    let removed: u64 = removed.chain(plan.partials.iter().map(|p| p.objects)).sum();
-    Requests {
+    // One look to plan.
+    let mut requests = Requests {
+        list: pages,
+        get: small_objects(facts.view),
+        ..Requests::default()
+    };
+    for plan in plans(facts) {
+        let marks = (plan.garbage.len() + plan.retired.len() + plan.marks.len()) as u64;
         // Each folder is looked at before it goes.
-        list: pages * looks + gone,
-        head: marks,
-        get: small_objects(facts.view) + marked + plan.jobs.len() as u64,
-        put: marks,
-        delete: removed,
+        requests.list += (plan.deletions.len() + plan.partials.len()) as u64;
+        requests.head += marks;
+        requests.put += marks;
+        let deletions = plan.deletions.iter().map(|d| d.objects);
+        let partials = plan.partials.iter().map(|p| p.objects);
+        requests.delete += deletions.chain(partials).sum::<u64>();
+        if plan.jobs.is_empty() {
+            continue;
+        }
+        // One look more after the jobs, which reads what they wrote.
+        requests.list += pages;
+        let merges = plan.jobs.iter().filter(|j| j.products.merged);
+        let marked: usize = merges.map(|j| j.sources.len()).sum();
+        let made: usize = plan.jobs.iter().map(|j| j.products.count()).sum();
+        requests.get += (marked + made) as u64;
     }
+    requests
 }
 
 /// Metas and markers, which every first look reads.
@@ -321,6 +344,9 @@ impl Totals {
         self.samples_after += other.samples_after;
         self.jobs += other.jobs;
         self.steps += other.steps;
+        self.downsampling_jobs += other.downsampling_jobs;
+        self.rounds = self.rounds.max(other.rounds);
+        self.add_resolutions(&other.resolutions);
         self.bytes_read += other.bytes_read;
         self.bytes_written += other.bytes_written;
         self.bytes_removed += other.bytes_removed;

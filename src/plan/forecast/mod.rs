@@ -6,8 +6,9 @@
 //!   ├─ totals                    all buckets together
 //!   ├─ clusters[]                streams summed up by cluster
 //!   └─ buckets[]
-//!       ├─ streams[]             blocks now, and once the plan was executed
-//!       ├─ jobs[]                compactions, in the order of their start
+//!       ├─ streams[]             blocks now, and once all rounds were executed
+//!       ├─ jobs[]                of the first round, each with its products[]
+//!       ├─ later[]               jobs and marks of the rounds behind it
 //!       ├─ deletions[] marks[] partials[]   what happens to other blocks
 //!       ├─ retired[] removals[]  what is past its retention, when bytes go
 //!       ├─ findings[]            of the policy linter
@@ -18,6 +19,7 @@
 
 mod build;
 mod clusters;
+mod later;
 mod policy;
 
 use schemars::JsonSchema;
@@ -25,6 +27,7 @@ use serde::Serialize;
 
 pub use build::{BucketFacts, forecast};
 pub use clusters::SeriesByCluster;
+pub use later::{LaterForecast, ProductForecast, ResolutionTotals};
 pub use policy::{
     FindingForecast, PolicyForecast, RemovalForecast, RetentionForecast, RetiredForecast,
     WindowForecast,
@@ -116,13 +119,19 @@ pub struct Totals {
     pub samples_before: u64,
     /// Samples in those that are left.
     pub samples_after: Range,
-    /// Compactions.
+    /// Jobs of all rounds.
     pub jobs: u64,
-    /// Compactions it would take step by step.
+    /// Those of them that only downsample.
+    pub downsampling_jobs: u64,
+    /// Rounds with jobs: each is planned from what the one before has made.
+    pub rounds: u64,
+    /// Compactions it would take step by step, and jobs that only downsample.
     pub steps: u64,
-    /// Bytes that compactions read.
+    /// The same for each resolution there is, or will be.
+    pub resolutions: Vec<ResolutionTotals>,
+    /// Bytes that jobs read. What later rounds read is predicted.
     pub bytes_read: u64,
-    /// Bytes that compactions write.
+    /// Bytes that jobs write.
     pub bytes_written: Range,
     /// Bytes that are removed at once: marked blocks and abandoned uploads.
     pub bytes_removed: u64,
@@ -158,7 +167,7 @@ pub struct Cluster {
     pub samples_before: u64,
     /// The same once the plan was executed.
     pub samples_after: Range,
-    /// Compactions that concern it.
+    /// Jobs of all rounds that concern it.
     pub jobs: u64,
 }
 
@@ -184,8 +193,13 @@ pub struct BucketForecast {
     pub totals: Totals,
     /// Its streams, by resolution and labels.
     pub streams: Vec<StreamForecast>,
-    /// Compactions.
+    /// Jobs of the first round: compactions, with what they downsample, and
+    /// jobs that only downsample.
     pub jobs: Vec<JobForecast>,
+    /// What is planned from what those have made, to the end.
+    pub later: Vec<LaterForecast>,
+    /// True if jobs are still due after the last of `later`.
+    pub later_is_cut: bool,
     /// Marked blocks that are removed.
     pub deletions: Vec<DeletionForecast>,
     /// Blocks past their retention that are marked for deletion.
@@ -226,7 +240,7 @@ pub struct StreamForecast {
     pub policy: PolicyForecast,
     /// Blocks that take part, and those that are retired, by time.
     pub before: Vec<TileForecast>,
-    /// Blocks that are left, by time.
+    /// Blocks that are left once all rounds were executed, by time.
     pub after: Vec<TileForecast>,
 }
 
@@ -236,7 +250,7 @@ pub struct TileForecast {
     /// ULID; absent for a block that a job will make.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<String>,
-    /// The job that takes it, or makes it.
+    /// The job that takes it, or makes it; it may be one of a later round.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<u64>,
     /// Start, ms since the epoch.
@@ -255,7 +269,7 @@ pub struct TileForecast {
     pub damaged: bool,
 }
 
-/// One compaction.
+/// One job: a compaction, downsampling, or both in one pass.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct JobForecast {
     /// Number in this bucket, from 1.
@@ -264,17 +278,20 @@ pub struct JobForecast {
     pub group: String,
     /// External labels of the result.
     pub labels: std::collections::BTreeMap<String, String>,
-    /// Window of the samples in ms, 0 for raw.
+    /// Window of the sources' samples in ms, 0 for raw.
     pub resolution_ms: i64,
-    /// `horizontal` or `vertical`.
+    /// `horizontal`, `vertical`, or `downsampling` where the sources stay as
+    /// they are.
     pub kind: String,
-    /// Why, for people: `overlap`, `range 8h`, `tombstones`.
+    /// Why, for people: `overlap`, `range 8h`, `tombstones`, `downsample`.
     pub reason: String,
+    /// The blocks that it makes, by resolution.
+    pub products: Vec<ProductForecast>,
     /// Compactions that are done as one.
     pub steps: u32,
     /// `compaction.level` of the result.
     pub level: u32,
-    /// What is merged.
+    /// What is read.
     pub sources: Vec<String>,
     /// Start of the result, ms since the epoch.
     pub min_time: i64,
@@ -282,17 +299,17 @@ pub struct JobForecast {
     pub max_time: i64,
     /// Bytes that are read.
     pub bytes_in: u64,
-    /// Bytes of the result.
+    /// Bytes of all products.
     pub bytes_out: Range,
     /// Series entries that are read.
     pub series_in: u64,
-    /// Series of the result.
+    /// Series once merged.
     pub series_out: Range,
     /// Samples that are read.
     pub samples_in: u64,
-    /// Samples of the result.
+    /// Samples once merged, before they are downsampled.
     pub samples_out: Range,
-    /// Bytes in scratch: the index of the result.
+    /// Bytes in scratch: the indexes of the products.
     pub scratch_bytes: Range,
     /// Peak of memory, bytes.
     pub memory_bytes: u64,
