@@ -433,3 +433,22 @@ async fn overlapping_aggregates_without_raw_blocks_are_marked() {
     assert_eq!(report.no_compact.len(), 4, "two of 5m, two of 1h");
     assert!(run(&bucket, settings(), 2).await.is_idle());
 }
+
+/// A stream that ended long ago: its newest blocks are past their retention and
+/// can never be downsampled, but they show that the window before them is past.
+#[tokio::test]
+async fn retired_blocks_do_not_keep_older_ones_from_1h() {
+    let bucket = bucket();
+    for day in (4..22).step_by(2) {
+        blocks::write(&bucket, &spec(1, day * 24, (day + 2) * 24, "a")).await;
+    }
+    let kept = Settings {
+        retention_ms: [7 * DAY, 30 * DAY, 90 * DAY],
+        ..settings()
+    };
+    let report = run(&bucket, kept.clone(), 2).await;
+    assert_eq!(report.retired.len(), 4 + 2, "8 days for good, raw and 5m");
+    let left: Vec<(i64, i64, i64)> = files(&bucket).await.into_keys().collect();
+    assert_eq!(left, [(ONE_HOUR, START + 4 * DAY, START + 14 * DAY)]);
+    assert!(run(&bucket, kept, 2).await.is_idle());
+}

@@ -113,8 +113,16 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
     let groups = group::groups(kept.blocks);
     for group in &groups {
         let first = plan.jobs.len();
-        let coming = downsample::about_to_come(&plan, &groups, group, settings);
-        let outcome = simulate::run(group, &coming, settings);
+        let retired = kept.leaving.iter();
+        let of_stream =
+            |b: &&LiveBlock| b.resolution() == group.resolution && *b.labels == group.labels;
+        let mut retired: Vec<&LiveBlock> = retired.filter(of_stream).collect();
+        retired.sort_by_key(|b| (b.min_time(), b.id()));
+        let around = simulate::Around {
+            coming: downsample::about_to_come(&plan, &groups, group, settings),
+            retired,
+        };
+        let outcome = simulate::run(group, &around, settings);
         let renumber = |tiles: Vec<Tile>| -> Vec<Tile> {
             let moved = |tile: Tile| Tile {
                 job: tile.job.map(|job| first + job),

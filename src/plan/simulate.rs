@@ -78,26 +78,46 @@ struct Simulation<'a> {
     /// By min time, then name; made blocks are younger than all others.
     nodes: Vec<Node>,
     first: Vec<Option<FirstStep>>,
+    /// Retired blocks behind all of these: nothing is made of them, but the
+    /// windows before them are past.
+    gone: Vec<Span>,
     steps: u32,
     out: Outcome,
 }
 
-/// Plans one stream. Windows in which blocks are about to be made by others wait
-/// for them: `coming`, ms, ends exclusive.
-pub(super) fn run(group: &Group, coming: &[(i64, i64)], settings: &Settings) -> Outcome {
+/// What a stream is planned with besides its blocks.
+#[derive(Debug, Default)]
+pub(super) struct Around<'a> {
+    /// Ranges in which blocks are about to be made by others, ms, ends
+    /// exclusive: their windows wait.
+    pub coming: Vec<(i64, i64)>,
+    /// Blocks of the stream that are retired, by min time.
+    pub retired: Vec<&'a LiveBlock>,
+}
+
+/// Plans one stream.
+pub(super) fn run(group: &Group, around: &Around<'_>, settings: &Settings) -> Outcome {
+    let newest = group.blocks.last().map_or(i64::MAX, LiveBlock::min_time);
+    let gone = around.retired.iter().filter(|b| b.min_time() > newest);
+    let gone = gone.map(|b| Span {
+        no_compact: true,
+        failed: false,
+        ..Span::of(b)
+    });
     let nodes = group.blocks.iter().enumerate().map(Node::of).collect();
     let mut simulation = Simulation {
         group,
         settings,
         nodes,
         first: vec![None; group.blocks.len()],
+        gone: gone.collect(),
         steps: 0,
         out: Outcome::default(),
     };
     if !settings.vertical {
         simulation.hold_overlaps();
     }
-    simulation.wait_for(coming);
+    simulation.wait_for(&around.coming);
     while let Some((picked, reason)) = simulation.next() {
         simulation.merge(&picked, reason);
         if !settings.one_pass {
@@ -167,7 +187,8 @@ impl Simulation<'_> {
             return None;
         }
         loop {
-            let spans: Vec<Span> = self.nodes.iter().map(|n| n.span).collect();
+            let mut spans: Vec<Span> = self.nodes.iter().map(|n| n.span).collect();
+            spans.extend(&self.gone);
             let (picked, reason) = leveled::next(&spans, &self.settings.ranges_ms)?;
             if let Some(largest) = self.too_large(&picked) {
                 if self.has_made(&picked) {
