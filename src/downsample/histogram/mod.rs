@@ -57,6 +57,8 @@ pub(super) type Failure = (usize, crate::tsdb::Error);
 pub(super) struct HistogramDownsampler {
     survey: survey::Survey,
     heads: aggregates::Heads,
+    /// Window of the aggregates that are read, ms.
+    in_resolution: i64,
     scratch: DecodeScratch,
     /// The sample in work.
     sample: FloatHistogram,
@@ -89,6 +91,12 @@ impl HistogramDownsampler {
         let before = (out.metas.len(), out.bytes.len());
         let done = self.downsample_raw(chunks, resolution, out);
         settle(done, before, out, counts)
+    }
+
+    /// First and last timestamp (ms) of the samples of each chunk that the last
+    /// call of [`Self::raw`] used, with the index of the chunk.
+    pub(super) fn times(&self) -> impl Iterator<Item = (usize, (i64, i64))> {
+        self.survey.times()
     }
 
     /// Aggregates of `in_resolution` ms to those of `resolution` ms.
