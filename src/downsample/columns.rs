@@ -186,7 +186,7 @@ pub(super) fn check_window_times(
     resolution: i64,
 ) -> Result<(), Corrupt> {
     let start = if aggr == Aggr::Counter {
-        times.0.saturating_sub(resolution)
+        times.0.saturating_sub(times.0.rem_euclid(resolution))
     } else {
         times.0
     };

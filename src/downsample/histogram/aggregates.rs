@@ -120,7 +120,6 @@ impl HistogramDownsampler {
             return Ok(counts);
         };
         let samples = self.read_heads(chunks)?;
-        self.in_resolution = in_resolution;
         let wanted = chunk_count((*first, *last), in_resolution, resolution, samples);
         // At least one chunk, even where more are wanted than there are.
         let size = (chunks.len() / wanted).max(1);
@@ -226,7 +225,7 @@ impl HistogramDownsampler {
             };
             sample.copy_to(&mut self.sample);
             let failed = |e| (cursor.index(), e);
-            check_window(chunks, cursor.index(), aggr, t, self.in_resolution).map_err(failed)?;
+            check_window(chunks, cursor.index(), aggr, t).map_err(failed)?;
             if let Some((end, _)) = window.take_if(|(end, _)| t > *end) {
                 self.close_window(aggr, end).map_err(failed)?;
             }
@@ -279,7 +278,7 @@ impl HistogramDownsampler {
             decode_floats(column.encoding, column.data, &mut self.floats).map_err(place)?;
             for (t, count) in self.floats.iter().filter(|(_, count)| !is_stale(*count)) {
                 let whole = check_count(count).map_err(place)?;
-                let placed = check_window(chunks, index, Aggr::Count, t, self.in_resolution);
+                let placed = check_window(chunks, index, Aggr::Count, t);
                 placed.map_err(|e| (index, e))?;
                 counts.read += whole;
                 if t < last {
@@ -303,19 +302,15 @@ impl HistogramDownsampler {
     }
 }
 
-/// A window at `t` ms lies where the index entry of its chunk says.
-fn check_window(
-    chunks: &[Chunk<'_>],
-    index: usize,
-    aggr: Aggr,
-    t: i64,
-    resolution: i64,
-) -> Result<()> {
+/// A window that ends at `t` ms lies where the index entry of its chunk says.
+fn check_window(chunks: &[Chunk<'_>], index: usize, aggr: Aggr, t: i64) -> Result<()> {
+    /// The counter has no sample before its first window, unlike that of floats.
+    const NO_EARLIER: i64 = 1;
     let Some((first, last, chunk)) = chunks.get(index) else {
         return Ok(());
     };
     let offset = chunk.column(aggr).map_or(0, |c| c.offset as u64);
-    check_window_times(aggr, (t, t), (*first, *last), resolution)
+    check_window_times(aggr, (t, t), (*first, *last), NO_EARLIER)
         .map_err(|c| Corrupt { offset, ..c }.into())
 }
 

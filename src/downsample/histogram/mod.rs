@@ -57,8 +57,6 @@ pub(super) type Failure = (usize, crate::tsdb::Error);
 pub(super) struct HistogramDownsampler {
     survey: survey::Survey,
     heads: aggregates::Heads,
-    /// Window of the aggregates that are read, ms.
-    in_resolution: i64,
     scratch: DecodeScratch,
     /// The sample in work.
     sample: FloatHistogram,
