@@ -424,8 +424,8 @@ async fn samples_at_the_ends_of_time() {
         (vec![i64::MIN, i64::MIN + 1, 0, i64::MAX - 1], 3),
         (vec![i64::MIN, i64::MAX - 1], 2),
     ] {
-        let chunks = times.iter().map(|&t| lower_blocks::raw(&vec![(t, 1.0)]));
-        let series = vec![(name(0), chunks.flatten().collect())];
+        let encoded = times.iter().map(|&t| lower_blocks::raw(&vec![(t, 1.0)]));
+        let series = vec![(name(0), encoded.flatten().collect())];
         let mut parts = block(BAD, 2, 0, &series);
         let bucket = Bucket::memory().unwrap();
         (parts.meta.tsdb.min_time, parts.meta.tsdb.max_time) = (times[0], i64::MAX);
