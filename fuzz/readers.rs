@@ -8,6 +8,7 @@
 mod blobs;
 mod blocks;
 mod chunks;
+mod downsample;
 mod index;
 mod plans;
 mod repair;
@@ -16,6 +17,7 @@ mod texts;
 pub use blobs::Sink;
 pub use blocks::{container, merge};
 pub use chunks::{aggregates, floats, histograms};
+pub use downsample::{chunk_list, downsample};
 pub use index::index;
 pub use plans::plan;
 pub use texts::{bucket_config, markers, meta, selector};
@@ -30,11 +32,12 @@ use lithify::tsdb::{Error, Result};
 pub type Reader = fn(&[u8]);
 
 /// All readers by the name of their target and of their folder of inputs.
-pub const READERS: [(&str, Reader); 12] = [
+pub const READERS: [(&str, Reader); 13] = [
     ("index", index),
     ("floats", floats),
     ("histograms", histograms),
     ("aggregates", aggregates),
+    ("downsample", downsample),
     ("segment", segment),
     ("tombstones", tombstones),
     ("meta", meta),

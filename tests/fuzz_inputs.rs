@@ -149,6 +149,7 @@ fn write_seeds() {
         }
     }
     aggregate_seeds(&by_encoding, &seed);
+    downsample_seeds(&seed);
     tombstone_seeds(&seed);
     json_seeds(&seed);
     yaml_seeds(&seed);
@@ -171,6 +172,39 @@ fn aggregate_seeds(chunks: &BTreeMap<u8, Vec<Vec<u8>>>, seed: &impl Fn(&str, &st
         encode_aggr(columns.map(|byte| byte.map(smallest)), &mut out);
         seed("aggregates", name, &out);
     }
+}
+
+/// Small cases of the goldens, their raw chunks and what Thanos made of them.
+fn downsample_seeds(seed: &impl Fn(&str, &str, &[u8])) {
+    let unhex = |text: &str| -> Vec<u8> {
+        let byte = |i: usize| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap();
+        (0..text.len() / 2).map(byte).collect()
+    };
+    let path = fixture("goldens").join("downsample.jsonl");
+    let mut per_group: BTreeMap<String, usize> = BTreeMap::new();
+    for line in fs::read_to_string(path).unwrap().lines() {
+        let case: serde_json::Value = serde_json::from_str(line).unwrap();
+        for (options, key) in [(0, "raw"), (1, "five")] {
+            let Some(chunks) = case[key].as_array().filter(|c| !c.is_empty()) else {
+                continue;
+            };
+            let chunks = chunks.iter().map(|c| {
+                let encoding = c["enc"].as_u64().unwrap_or(255) as u8;
+                (encoding, unhex(c["hex"].as_str().unwrap()))
+            });
+            let chunks: Vec<(u8, Vec<u8>)> = chunks.collect();
+            let list = chunks.iter().map(|(e, data)| (*e, data.as_slice()));
+            let input = readers::chunk_list(options, list);
+            let group = format!("{}-{key}", case["group"].as_str().unwrap());
+            let taken = per_group.entry(group).or_default();
+            if input.len() < 1500 && *taken < 5 {
+                *taken += 1;
+                let name = format!("{}-{key}", case["name"].as_str().unwrap());
+                seed("downsample", &name, &input);
+            }
+        }
+    }
+    assert!(per_group.len() >= 2, "{per_group:?}");
 }
 
 fn tombstone_seeds(seed: &impl Fn(&str, &str, &[u8])) {

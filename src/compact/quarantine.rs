@@ -264,8 +264,9 @@ async fn read_alone(context: &JobContext, view: BlockView) -> Result<()> {
     let mut source = open_source(&context.bucket, &meta.tsdb, sizes, (1, share), place).await?;
     source.stated = meta.stated();
     let pool = Arc::clone(&context.pool);
+    let resolution = meta.thanos.downsample.resolution;
     on_a_thread("verify", move || {
-        merge::verify(source, &pool, memory).map_err(|e| block::of_merge(e, &[id]))
+        merge::verify(source, resolution, &pool, memory).map_err(|e| block::of_merge(e, &[id]))
     })
     .await
 }

@@ -64,6 +64,7 @@ impl Aggregator {
         resolution: i64,
         out: &mut Columns,
     ) -> Option<(i64, i64)> {
+        let inside = batch.clone();
         let mut times: Option<(i64, i64)> = None;
         let mut seen = |(first, last): (i64, i64)| {
             let (min, max) = times.unwrap_or((first, last));
@@ -88,7 +89,10 @@ impl Aggregator {
             )
             .map(&mut seen);
         }
-        times
+        // A counter begins before its first window; the chunk before may end there.
+        let (least, most) = (from.times(inside.start).0, from.times(inside.end - 1).1);
+        let inside = |t: i64| t.max(least).min(most);
+        times.map(|(first, last)| (inside(first), inside(last)))
     }
 
     /// All samples of one column of a batch, without stale markers.

@@ -102,8 +102,15 @@ impl Columns {
     ///
     /// # Errors
     /// Corrupt data with its byte offset in `chunk`; a column that holds no
-    /// floats, whose times do not ascend or whose counts are none.
-    pub fn decode(&mut self, chunk: &AggrChunk<'_>, times: (i64, i64)) -> Result<()> {
+    /// floats, whose times do not ascend or do not lie in `times`, its index
+    /// entry (ms), or whose counts are none. `resolution` is the length of its
+    /// windows, ms.
+    pub fn decode(
+        &mut self,
+        chunk: &AggrChunk<'_>,
+        times: (i64, i64),
+        resolution: i64,
+    ) -> Result<()> {
         for (aggr, out) in Aggr::ALL.into_iter().zip(&mut self.columns) {
             let Some(column) = chunk.column(aggr) else {
                 continue;
@@ -120,7 +127,13 @@ impl Columns {
             decode_floats(column.encoding, column.data, out)
                 .map_err(|e| shift(e, column.offset))?;
             let (ts, vs) = (&out.ts[start..], &out.vs[start..]);
-            check_column(aggr, ts, vs).map_err(|c| Corrupt {
+            let checked = check_column(aggr, ts, vs);
+            let ends = ts.first().copied().zip(ts.last().copied());
+            let checked = checked.and_then(|()| match ends {
+                Some(ends) => check_window_times(aggr, ends, times, resolution),
+                None => Ok(()),
+            });
+            checked.map_err(|c| Corrupt {
                 offset: column.offset as u64,
                 ..c
             })?;
@@ -178,6 +191,33 @@ fn check_column(aggr: Aggr, ts: &[i64], vs: &[f64]) -> Result<(), Corrupt> {
         return Err(Corrupt::at(0, what));
     }
     Ok(())
+}
+
+/// Windows lie where the index entry of their chunk says, in ms: what is made of
+/// them would not be in order. A counter begins at the first sample of the first
+/// window, which is named by its end.
+pub(super) fn check_window_times(
+    aggr: Aggr,
+    (first, last): (i64, i64),
+    times: (i64, i64),
+    resolution: i64,
+) -> Result<(), Corrupt> {
+    let start = if aggr == Aggr::Counter {
+        times.0.saturating_sub(times.0.rem_euclid(resolution))
+    } else {
+        times.0
+    };
+    if first >= start && last <= times.1 {
+        return Ok(());
+    }
+    let what = format!(
+        "aggregate {} has windows from {first} to {last} ms, outside of the times in the index \
+         entry of its chunk, {}..={} ms",
+        aggr.name(),
+        times.0,
+        times.1
+    );
+    Err(Corrupt::at(0, what).because(Damage::ChunkTimeMismatch))
 }
 
 /// Moves an error in a column to where the column begins in its chunk.

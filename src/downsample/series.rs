@@ -32,10 +32,24 @@ pub struct ChunkView<'a> {
 /// start of that chunk's data.
 #[derive(Debug)]
 pub struct ChunkError {
-    /// Number of the chunk.
-    pub chunk: usize,
+    /// Number of the chunk; `None` if it lies in what was made of the chunks,
+    /// which is no fault of theirs.
+    pub chunk: Option<usize>,
     /// What is wrong with it.
     pub error: Error,
+}
+
+impl ChunkError {
+    fn in_chunk(chunk: usize) -> impl FnOnce(Error) -> Self {
+        move |error| Self {
+            chunk: Some(chunk),
+            error,
+        }
+    }
+
+    fn ours(error: Error) -> Self {
+        Self { chunk: None, error }
+    }
 }
 
 /// One resolution of a downsampled series.
@@ -154,7 +168,7 @@ impl Downsampler {
         strays.clear();
         let opened = (0..chunks.len()).try_for_each(|chunk| {
             let opened = self.open(chunk, &chunks[chunk], &mut strays, &mut hour.counts);
-            opened.map_err(|error| ChunkError { chunk, error })
+            opened.map_err(ChunkError::in_chunk(chunk))
         });
         let lost = hour.counts;
         let made = opened.and_then(|()| self.next_level(chunks, &strays, hour));
@@ -178,14 +192,17 @@ impl Downsampler {
         let (resolution, start) = (self.resolutions[0], run.start);
         if chunks[start].encoding.kind() != Some(Kind::Float) {
             let made = five.chunks.metas.len();
-            let data: Vec<(Encoding, &[u8])> =
-                chunks[run].iter().map(|c| (c.encoding, c.data)).collect();
+            let run = &chunks[run];
+            let data: Vec<(Encoding, &[u8])> = run.iter().map(|c| (c.encoding, c.data)).collect();
             self.histograms
                 .raw(&data, resolution, &mut five.chunks, &mut five.counts)
-                .map_err(|(chunk, error)| ChunkError {
-                    chunk: start + chunk,
-                    error,
-                })?;
+                .map_err(|(chunk, error)| ChunkError::in_chunk(start + chunk)(error))?;
+            for (chunk, times) in self.histograms.times() {
+                let view = run
+                    .get(chunk)
+                    .map_or(Ok(()), |c| check_times(c, Some(times)));
+                view.map_err(ChunkError::in_chunk(start + chunk))?;
+            }
             let made = made..five.chunks.metas.len();
             self.parts.extend(made.map(Part::Made));
             return Ok(());
@@ -199,10 +216,7 @@ impl Downsampler {
                 &mut self.five,
                 &mut five.counts,
             )
-            .map_err(|(chunk, error)| ChunkError {
-                chunk: start + chunk,
-                error,
-            })?;
+            .map_err(|(chunk, error)| ChunkError::in_chunk(start + chunk)(error))?;
         if !plain {
             self.read_run(chunks, run, five)?;
         }
@@ -210,10 +224,7 @@ impl Downsampler {
             let encoded = self
                 .five
                 .encode(number, &mut self.encoder, &mut five.chunks);
-            encoded.map_err(|error| ChunkError {
-                chunk: start,
-                error,
-            })?;
+            encoded.map_err(ChunkError::ours)?;
             self.parts.push(Part::Float(number));
         }
         Ok(())
@@ -231,7 +242,7 @@ impl Downsampler {
             let view = &chunks[chunk];
             let read = self.floats.read(view.encoding, view.data, &mut five.counts);
             read.and_then(|times| check_times(view, times))
-                .map_err(|error| ChunkError { chunk, error })?;
+                .map_err(ChunkError::in_chunk(chunk))?;
         }
         self.floats
             .downsample(self.resolutions[0], &mut self.five, &mut five.counts);
@@ -255,8 +266,8 @@ impl Downsampler {
             self.parts.push(Part::Input(number));
             return Ok(());
         }
-        self.five
-            .decode(&parsed, (chunk.min_time, chunk.max_time))?;
+        let times = (chunk.min_time, chunk.max_time);
+        self.five.decode(&parsed, times, self.resolutions[0])?;
         self.parts.push(Part::Float(self.five.len() - 1));
         Ok(())
     }
@@ -275,7 +286,8 @@ impl Downsampler {
         let mut counts = Counts::default();
         if chunk.encoding.kind() == Some(Kind::Float) {
             self.floats.clear();
-            self.floats.read(chunk.encoding, chunk.data, &mut counts)?;
+            let times = self.floats.read(chunk.encoding, chunk.data, &mut counts)?;
+            check_times(chunk, times)?;
             let before = self.five.len();
             self.floats
                 .downsample(resolution, &mut self.five, &mut counts);
@@ -286,6 +298,9 @@ impl Downsampler {
             let data = [(chunk.encoding, chunk.data)];
             let made = self.histograms.raw(&data, resolution, strays, &mut counts);
             made.map_err(|(_, error)| error)?;
+            for (_, times) in self.histograms.times() {
+                check_times(chunk, Some(times))?;
+            }
             let made = before..strays.metas.len();
             self.parts.extend(made.map(Part::Made));
         }
@@ -336,7 +351,7 @@ impl Downsampler {
             let encoded = self
                 .hour
                 .encode(number, &mut self.encoder, &mut hour.chunks);
-            encoded.map_err(|error| ChunkError { chunk: 0, error })
+            encoded.map_err(ChunkError::ours)
         })
     }
 
@@ -369,7 +384,7 @@ impl Downsampler {
         self.histograms
             .aggregates(&chunks, from, to, &mut hour.chunks, &mut hour.counts)
             .map_err(|(chunk, error)| ChunkError {
-                chunk: run.get(chunk).map_or(0, |&part| blamed(part)),
+                chunk: run.get(chunk).and_then(|&part| blamed(part)),
                 error,
             })
     }
@@ -377,10 +392,10 @@ impl Downsampler {
 
 /// Chunk that an error in a part is reported for: what was made here has none of
 /// its own.
-fn blamed(part: Part) -> usize {
+fn blamed(part: Part) -> Option<usize> {
     match part {
-        Part::Input(number) => number,
-        Part::Made(_) | Part::Float(_) => 0,
+        Part::Input(number) => Some(number),
+        Part::Made(_) | Part::Float(_) => None,
     }
 }
 

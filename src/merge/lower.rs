@@ -122,14 +122,21 @@ impl Chunks<'_> {
 
     /// The piece that a damaged chunk is.
     fn blame(&self, ChunkError { chunk, error }: ChunkError) -> PieceError {
-        match self.chunks.get(chunk).map(|c| c.data) {
+        match chunk.and_then(|n| self.chunks.get(n)).map(|c| c.data) {
             Some(OutData::Input(input)) => PieceError { input, error },
             _ => self.broken(error),
         }
     }
 
-    /// An error that is ours.
+    /// An error in what we encoded: nothing that a source could be blamed for,
+    /// whatever it looks like.
     fn broken(&self, error: Error) -> PieceError {
+        let error = match error {
+            Error::Corrupt(corrupt) => {
+                Error::Misuse(format!("chunks made of several are wrong: {corrupt}"))
+            }
+            other => other,
+        };
         PieceError {
             input: self.first_input,
             error,

@@ -2,8 +2,9 @@
 //!
 //! It is a merge of that source alone into nothing, so every check of a merge
 //! is made, and besides each chunk is decoded, which a merge does only where
-//! chunks overlap. What a merge of several sources blames on one of them shows
-//! up here, too, unless it lies in how they fit together.
+//! chunks overlap, and each series is downsampled as far as it goes. What a merge
+//! of several sources blames on one of them shows up here, too, unless it lies in
+//! how they fit together.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -17,17 +18,20 @@ use super::pipeline::{Tuning, merge_with};
 use super::products::Products;
 use super::worker::{self, checked};
 use super::{Dedup, MergeError, MergeMemory, MergeOptions, Output, Source};
+use crate::downsample::FIVE_MINUTES_MS;
 use crate::tsdb::Result;
 use crate::tsdb::chunkenc::{DecodeScratch, Decoded, Encoding, FloatSamples, decode_chunk};
 use crate::tsdb::chunks::DEFAULT_SEGMENT_SIZE;
 
 /// Reads all of a source and writes nothing; tables past `memory` go to scratch.
+/// `resolution` is the window of its samples, ms, 0 for raw.
 ///
 /// # Errors
 /// [`MergeError`] for the first damage in series order, or what reading
 /// returns.
 pub fn verify(
     source: Source,
+    resolution: i64,
     pool: &Arc<ThreadPool>,
     memory: MergeMemory,
 ) -> Result<(), MergeError> {
@@ -35,7 +39,7 @@ pub fn verify(
         pool: Arc::clone(pool),
         range: (i64::MIN, i64::MAX),
         dedup: Dedup::OneToOne,
-        products: Products::merged(0),
+        products: Products::merged(resolution),
         one_in: 1,
         segment_bytes: DEFAULT_SEGMENT_SIZE,
         memory,
@@ -68,11 +72,25 @@ fn work(batch: &mut Batch) -> Result<(), PieceError> {
         }
         Ok(())
     })?;
-    worker::work(batch)
+    let wanted = batch.products;
+    batch.products = wanted.map(all_resolutions);
+    let done = worker::work(batch);
+    batch.products = wanted;
+    done
 }
 
-/// Decodes a chunk and checks the times of its samples. Aggregates have been
-/// taken apart when their samples were counted; a merge never decodes them.
+/// What can be made of the source, besides what is written.
+fn all_resolutions(products: Products) -> Products {
+    Products {
+        five_minutes: products.from == 0,
+        one_hour: matches!(products.from, 0 | FIVE_MINUTES_MS),
+        ..products
+    }
+}
+
+/// Decodes a chunk and checks the times of its samples. Of aggregates the columns
+/// have been told apart when their samples were counted; what is in them is read
+/// by the downsampling, and of those of 1 hour by nobody.
 fn read_samples(piece: &Piece<'_>, scratch: &mut Scratch) -> Result<()> {
     if piece.encoding == Encoding::Aggr {
         return Ok(());

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use lithify::block::meta::{File, Labels, Meta};
 use lithify::objstore::Bucket;
-use lithify::tsdb::chunkenc::{
-    DecodeScratch, Decoded, EncodedChunks, Encoding, FloatSamples, SeriesEncoder, decode_chunk,
-};
+use lithify::tsdb::chunkenc::{DecodeScratch, Decoded, Encoding, FloatSamples, decode_chunk};
 use lithify::tsdb::chunks::{ChunkInput, ChunkMeta, ChunkWriter, SegmentReader};
 use lithify::tsdb::index::{Index, IndexWriter, RawSeries};
 use lithify::tsdb::source::{BlobWriter, MemBlob};
 use ulid::Ulid;
+
+use super::lower_blocks;
 
 /// Labels of a series, by name.
 pub type SeriesLabels = Vec<(String, String)>;
@@ -51,6 +51,13 @@ impl BlobWriter for Shared {
 
 /// Index and segment of a block.
 pub fn encode(spec: &Spec) -> (Vec<u8>, Vec<u8>) {
+    let series = spec.series.iter();
+    let series = series.map(|(labels, samples)| (labels.clone(), lower_blocks::raw(samples)));
+    encode_chunks(&series.collect())
+}
+
+/// Index and segment of a block with these chunks.
+pub fn encode_chunks(series: &lower_blocks::Series) -> (Vec<u8>, Vec<u8>) {
     let (index, segment) = (
         Arc::new(Mutex::new(Vec::new())),
         Arc::new(Mutex::new(Vec::new())),
@@ -59,7 +66,7 @@ pub fn encode(spec: &Spec) -> (Vec<u8>, Vec<u8>) {
     let factory = move |_| Ok(Box::new(Shared(Arc::clone(&out))) as Box<dyn BlobWriter>);
     let mut chunks = ChunkWriter::new(512 << 20, Box::new(factory));
     let mut writer = IndexWriter::new(Box::new(Shared(Arc::clone(&index)))).unwrap();
-    let pairs = || spec.series.keys().flatten();
+    let pairs = || series.iter().flat_map(|(labels, _)| labels);
     let symbols: BTreeSet<&str> = pairs()
         .flat_map(|(n, v)| [n.as_str(), v.as_str()])
         .chain([""])
@@ -69,23 +76,17 @@ pub fn encode(spec: &Spec) -> (Vec<u8>, Vec<u8>) {
         numbers.insert(symbol, writer.add_symbol(symbol.as_bytes()).unwrap());
     }
     let mut writer = writer.into_series().unwrap();
-    for (labels, samples) in &spec.series {
-        let mut encoder = SeriesEncoder::new();
-        let mut encoded = EncodedChunks::default();
-        for &(t, v) in samples {
-            encoder.push_float(t, v, &mut encoded).unwrap();
-        }
-        encoder.finish(&mut encoded).unwrap();
+    for (labels, encoded) in series {
         chunks.start_series();
         let mut metas = Vec::new();
-        for (meta, data) in encoded.iter() {
+        for chunk in encoded {
             let input = ChunkInput::Data {
-                encoding: meta.encoding.as_byte(),
-                data,
+                encoding: chunk.encoding.as_byte(),
+                data: &chunk.data,
             };
             metas.push(ChunkMeta {
-                min_time: meta.min_time,
-                max_time: meta.max_time,
+                min_time: chunk.min_time,
+                max_time: chunk.max_time,
                 reference: chunks.append(input).unwrap().into(),
             });
         }

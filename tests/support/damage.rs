@@ -207,10 +207,17 @@ pub struct Parts {
 impl Parts {
     pub fn of(spec: &Spec) -> Self {
         let (index, segment) = blocks::encode(spec);
+        let meta = blocks::meta(spec, &index, &segment);
+        let mut parts = Self::new(meta, index, segment);
+        let chunks = parts.raw.series.iter().map(|s| s.chunks.len() as u64);
+        parts.meta.tsdb.stats.num_chunks = chunks.sum();
+        parts
+    }
+
+    /// Of the files of a good block.
+    pub fn new(meta: Meta, index: Vec<u8>, segment: Vec<u8>) -> Self {
         let raw = RawIndex::read(index);
         let (index, places) = raw.encode();
-        let mut meta = blocks::meta(spec, &index, &segment);
-        meta.tsdb.stats.num_chunks = raw.series.iter().map(|s| s.chunks.len() as u64).sum();
         Self {
             meta,
             meta_text: None,

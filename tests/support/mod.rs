@@ -10,6 +10,7 @@ pub mod damage_rows;
 pub mod dying;
 pub mod files;
 pub mod flaky;
+pub mod lower_blocks;
 pub mod rounds;
 pub mod runs;
 pub mod s3_server;

@@ -11,6 +11,7 @@ use super::cursor::{Cursor, Piece};
 use super::shape::{Bounds, GridBuilder, Kind, Shape};
 use super::{Failure, HistogramDownsampler};
 use crate::downsample::Counts;
+use crate::downsample::columns::check_window_times;
 use crate::downsample::window::{chunk_count, window_end};
 use crate::tsdb::chunkenc::{
     Aggr, AggrChunk, AggrColumn, EncodedChunks, MAX_SAMPLES, decode_floats, is_stale, num_samples,
@@ -200,14 +201,15 @@ impl HistogramDownsampler {
         for (aggr, found) in [(Aggr::Counter, counter), (Aggr::Sum, sum)] {
             if let Some((_, grid)) = found {
                 let pieces = columns(chunks, range.clone(), aggr).map(piece);
-                self.merge_histograms(pieces, aggr, &grid, resolution)?;
+                self.merge_histograms(chunks, pieces, aggr, &grid, resolution)?;
             }
         }
-        self.merge_counts(columns(chunks, range, Aggr::Count), resolution)
+        self.merge_counts(chunks, range, resolution)
     }
 
     fn merge_histograms<'a>(
         &mut self,
+        chunks: &[Chunk<'_>],
         pieces: impl Iterator<Item = Piece<'a>>,
         aggr: Aggr,
         grid: &Grid,
@@ -223,6 +225,7 @@ impl HistogramDownsampler {
             };
             sample.copy_to(&mut self.sample);
             let failed = |e| (cursor.index(), e);
+            check_window(chunks, cursor.index(), aggr, t).map_err(failed)?;
             if let Some((end, _)) = window.take_if(|(end, _)| t > *end) {
                 self.close_window(aggr, end).map_err(failed)?;
             }
@@ -258,22 +261,25 @@ impl HistogramDownsampler {
         }
     }
 
-    fn merge_counts<'a>(
+    fn merge_counts(
         &mut self,
-        columns: impl Iterator<Item = (usize, AggrColumn<'a>)>,
+        chunks: &[Chunk<'_>],
+        range: Range<usize>,
         resolution: i64,
     ) -> Result<Counts, Failure> {
         let mut counts = Counts::default();
         // End of the window, time of the last item in it (ms), sum of the counts.
         let mut window: Option<(i64, i64, f64)> = None;
         let (mut last, mut last_index) = (i64::MIN, 0);
-        for (index, column) in columns {
+        for (index, column) in columns(chunks, range, Aggr::Count) {
             last_index = index;
             self.floats.clear();
             let place = |e: Error| (index, e.in_file("", column.offset as u64));
             decode_floats(column.encoding, column.data, &mut self.floats).map_err(place)?;
             for (t, count) in self.floats.iter().filter(|(_, count)| !is_stale(*count)) {
                 let whole = check_count(count).map_err(place)?;
+                let placed = check_window(chunks, index, Aggr::Count, t);
+                placed.map_err(|e| (index, e))?;
                 counts.read += whole;
                 if t < last {
                     counts.disordered += whole;
@@ -294,6 +300,18 @@ impl HistogramDownsampler {
         }
         Ok(counts)
     }
+}
+
+/// A window that ends at `t` ms lies where the index entry of its chunk says.
+fn check_window(chunks: &[Chunk<'_>], index: usize, aggr: Aggr, t: i64) -> Result<()> {
+    /// The counter has no sample before its first window, unlike that of floats.
+    const NO_EARLIER: i64 = 1;
+    let Some((first, last, chunk)) = chunks.get(index) else {
+        return Ok(());
+    };
+    let offset = chunk.column(aggr).map_or(0, |c| c.offset as u64);
+    check_window_times(aggr, (t, t), (*first, *last), NO_EARLIER)
+        .map_err(|c| Corrupt { offset, ..c }.into())
 }
 
 /// The count of a window as a whole number of samples.

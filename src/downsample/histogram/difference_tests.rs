@@ -408,7 +408,8 @@ fn errors_name_the_chunk_and_the_place_in_it() {
     let crate::tsdb::Error::Corrupt(corrupt) = error else {
         panic!("{error}");
     };
-    assert!(corrupt.offset as usize > sum.offset, "{corrupt}");
+    // Its last samples may come out at other times before the bits end.
+    assert!(corrupt.offset as usize >= sum.offset, "{corrupt}");
     assert_eq!((out, counts), (EncodedChunks::default(), Counts::default()));
 
     let floats = [(Encoding::Xor, &[0_u8, 0][..])];

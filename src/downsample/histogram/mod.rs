@@ -91,6 +91,12 @@ impl HistogramDownsampler {
         settle(done, before, out, counts)
     }
 
+    /// First and last timestamp (ms) of the samples of each chunk that the last
+    /// call of [`Self::raw`] used, with the index of the chunk.
+    pub(super) fn times(&self) -> impl Iterator<Item = (usize, (i64, i64))> {
+        self.survey.times()
+    }
+
     /// Aggregates of `in_resolution` ms to those of `resolution` ms.
     ///
     /// `chunks` are those of the run in order, each with first and last timestamp

@@ -105,6 +105,15 @@ impl Survey {
         Ok(passed)
     }
 
+    /// Index of each chunk that has entries, first and last timestamp of those, ms.
+    pub(super) fn times(&self) -> impl Iterator<Item = (usize, (i64, i64))> {
+        let of_chunks = self.entries.chunk_by(|a, b| a.chunk == b.chunk);
+        of_chunks.filter_map(|of_chunk| {
+            let (first, last) = (of_chunk.first()?, of_chunk.last()?);
+            Some((first.chunk as usize, (first.t, last.t)))
+        })
+    }
+
     /// Cuts the entries into batches and these into parts.
     fn plan(&mut self, resolution: i64) {
         let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
