@@ -260,8 +260,7 @@ async fn what_fails_in_one_lane_is_told_and_costs_nothing_else() {
             assert_eq!(report.failures.len(), 1, "{what}: {:?}", report.failures);
             let failure = &report.failures[0];
             let task = match (&failure.task, failing) {
-                (Task::Compaction { .. }, Work::Compaction) => None,
-                (Task::Downsampling { .. }, Work::Downsampling) => None,
+                (Task::Compaction { .. }, Work::Compaction | Work::Downsampling) => None,
                 (task, Work::Mark) => Some((task.clone(), Task::Mark(world.replaced))),
                 (task, Work::Deletion) => Some((task.clone(), Task::Deletion(world.expired))),
                 (task, _) => Some((task.clone(), Task::Cleanup(world.abandoned))),
