@@ -128,12 +128,19 @@ async fn names(bucket: &Bucket) -> Vec<String> {
 }
 
 /// Jobs that downsample, and book one sample more or less than there was.
-const BROKEN_LOWER: [(&str, MergeFn); 3] = [
+const BROKEN_LOWER: [(&str, MergeFn); 4] = [
     ("samples are missing from", |s, m, o| {
         tampered((s, m, o), |m| lower(m).counted += 1)
     }),
     ("samples are missing from", |s, m, o| {
         tampered((s, m, o), |m| lower(m).stale += 1)
+    }),
+    // It balances, but was not made of what was written.
+    ("were made from", |s, m, o| {
+        tampered((s, m, o), |m| {
+            lower(m).read += 1;
+            lower(m).counted += 1;
+        })
     }),
     // Each level balances, but 1h was not made of what 5m has counted.
     ("were made from", |s, m, o| {
@@ -150,16 +157,21 @@ fn lower(merged: &mut Merged) -> &mut lithify::downsample::Counts {
     counts.next().unwrap()
 }
 
-/// 16 days of a pair in blocks of 2 days, and one that lets the range end.
+/// 14 days of a pair in blocks of 2 days, and 2 hours that let the range end.
 async fn long_pair() -> Bucket {
     let bucket = Bucket::memory().unwrap();
     for replica in ["a", "b"] {
-        for day in (0..=16).step_by(2) {
+        // The newest has no partner, or it would be merged and not downsampled.
+        let days = if replica == "a" { 0..=14 } else { 0..=12 };
+        for day in days.step_by(2) {
             let mut spec = spec(replica, day * 24);
-            spec.range.1 = spec.range.0 + 48 * HOUR;
+            let hours = if day < 14 { 48 } else { 2 };
+            spec.range.1 = spec.range.0 + hours * HOUR;
             let start = spec.range.0;
             for samples in spec.series.values_mut() {
-                *samples = (0..480).map(|i| (start + i * 360_000, i as f64)).collect();
+                *samples = (0..hours * 60)
+                    .map(|i| (start + i * 60_000, i as f64))
+                    .collect();
             }
             blocks::write(&bucket, &spec).await;
         }

@@ -28,7 +28,7 @@ fn settings() -> Settings {
 
 /// A block with 10 times as many bytes as samples; `replica` for raw ones.
 fn block(n: u64, resolution: i64, samples: u64, marked: bool) -> BlockView {
-    let replica = (resolution == 0).then_some(if n % 2 == 0 { "a" } else { "b" });
+    let replica = (resolution == 0).then_some(if n.is_multiple_of(2) { "a" } else { "b" });
     let json = serde_json::json!({
         "version": 1, "ulid": id(n).to_string(), "minTime": 0, "maxTime": 1000,
         "stats": {"numSamples": samples, "numSeries": 1, "numChunks": 1},
@@ -135,49 +135,67 @@ fn size(blocks: u64, samples: u64) -> Size {
     }
 }
 
-/// Rows of the table in the module's head: what a run has seen and done, and
-/// (before, after) of raw, 5m and 1h.
-#[test]
-fn before_and_after() {
-    let two = [(1, 0, 100, false), (2, 0, 100, false)];
-    let none = (size(0, 0), size(0, 0));
-    type Row = (&'static str, RunReport, [(Size, Size); 2]);
-    let mut garbage = report(&[view(&two)], vec![]);
-    garbage.garbage.push(id(1));
-    // Retired at a second look, which is the first to see block 9 as it is.
-    let mut retired = report(
-        &[
-            view(&two),
-            view(&[(1, 0, 100, true), (2, 0, 100, true), (9, 0, 100, false)]),
-        ],
-        vec![job(0, &[1, 2], &[(9, 0, 100), (10, FIVE, 20)], &[1, 2])],
-    );
-    retired.retired.push(id(9));
-    let rows: [Row; 8] = [
-        (
-            "nothing is done",
-            report(&[view(&two)], vec![]),
-            [(size(2, 200), size(2, 200)), none],
-        ),
-        (
-            "marked before",
-            report(&[view(&[(1, 0, 100, true), (2, 0, 50, false)])], vec![]),
-            [(size(1, 50), size(1, 50)), none],
-        ),
+/// What a run has seen and done, and (before, after) of raw and 5m.
+type Row = (&'static str, RunReport, [(Size, Size); 2]);
+
+const PAIR: [(u64, i64, u64, bool); 2] = [(1, 0, 100, false), (2, 0, 100, false)];
+
+fn none() -> (Size, Size) {
+    (size(0, 0), size(0, 0))
+}
+
+/// Two replicas become block 9, and block 10 of lower resolution.
+fn fused() -> JobReport {
+    job(0, &[1, 2], &[(9, 0, 100), (10, FIVE, 20)], &[1, 2])
+}
+
+fn jobs() -> Vec<Row> {
+    let windows = (size(0, 0), size(1, 20));
+    let again = vec![
+        job(0, &[1], &[(9, 0, 100)], &[1]),
+        job(0, &[9, 2], &[(11, 0, 150)], &[9, 2]),
+    ];
+    let alone = job(0, &[1], &[(10, FIVE, 20)], &[]);
+    vec![
         (
             "a pair becomes one block and its windows",
-            report(
-                &[view(&two)],
-                vec![job(0, &[1, 2], &[(9, 0, 100), (10, FIVE, 20)], &[1, 2])],
-            ),
-            [(size(2, 200), size(1, 100)), (size(0, 0), size(1, 20))],
+            report(&[view(&PAIR)], vec![fused()]),
+            [(size(2, 200), size(1, 100)), windows],
         ),
         (
             "downsampled only",
-            report(&[view(&two)], vec![job(0, &[1], &[(10, FIVE, 20)], &[])]),
-            [(size(2, 200), size(2, 200)), (size(0, 0), size(1, 20))],
+            report(&[view(&PAIR)], vec![alone]),
+            [(size(2, 200), size(2, 200)), windows],
         ),
-        ("garbage", garbage, [(size(2, 200), size(1, 100)), none]),
+        (
+            "a block that is made and merged again",
+            report(&[view(&PAIR)], again),
+            [(size(2, 200), size(1, 150)), none()],
+        ),
+    ]
+}
+
+fn marks() -> Vec<Row> {
+    let later = |blocks: &[_]| [view(&PAIR), view(blocks)];
+    let mut garbage = report(&[view(&PAIR)], vec![]);
+    garbage.garbage.push(id(1));
+    let after = [(1, 0, 100, true), (2, 0, 100, true), (9, 0, 100, false)];
+    let mut retired = report(&later(&after), vec![fused()]);
+    retired.retired.push(id(9));
+    let marked = view(&[(1, 0, 100, true), (2, 0, 50, false)]);
+    let moved = later(&[(1, 0, 100, true), (4, 0, 30, false)]);
+    vec![
+        (
+            "nothing is done",
+            report(&[view(&PAIR)], vec![]),
+            [(size(2, 200), size(2, 200)), none()],
+        ),
+        (
+            "marked before",
+            report(&[marked], vec![]),
+            [(size(1, 50), size(1, 50)), none()],
+        ),
+        ("garbage", garbage, [(size(2, 200), size(1, 100)), none()]),
         (
             "made and retired in one run",
             retired,
@@ -185,25 +203,15 @@ fn before_and_after() {
         ),
         (
             "one arrives, one is marked by somebody else",
-            report(
-                &[view(&two), view(&[(1, 0, 100, true), (4, 0, 30, false)])],
-                vec![],
-            ),
-            [(size(2, 200), size(2, 130)), none],
+            report(&moved, vec![]),
+            [(size(2, 200), size(2, 130)), none()],
         ),
-        (
-            "a block that is made and merged again",
-            report(
-                &[view(&two)],
-                vec![
-                    job(0, &[1], &[(9, 0, 100)], &[1]),
-                    job(0, &[9, 2], &[(11, 0, 150)], &[9, 2]),
-                ],
-            ),
-            [(size(2, 200), size(1, 150)), none],
-        ),
-    ];
-    for (what, report, expected) in rows {
+    ]
+}
+
+#[test]
+fn before_and_after() {
+    for (what, report, expected) in jobs().into_iter().chain(marks()) {
         let saved = savings(&report);
         for (resolution, (before, after)) in [0, FIVE].into_iter().zip(expected) {
             let row = saved.total.iter().find(|s| s.resolution_ms == resolution);
