@@ -97,7 +97,7 @@ const ROWS: [Row; 51] = [
 ];
 
 /// Flags that Thanos does not have.
-const OURS: [&str; 19] = [
+const OURS: [&str; 20] = [
     "cluster-label",
     "compact.one-pass",
     "detailed-exitcode",
@@ -113,6 +113,7 @@ const OURS: [&str; 19] = [
     "policy.config",
     "policy.config-file",
     "quarantine.max-blocks-per-run",
+    "report",
     "retention.force",
     "skip",
     "threads",
@@ -401,6 +402,8 @@ fn ours_parse() {
         "--skip=downsampling",
         "--max-delete-per-run=0",
         "--max-delete-per-run=100",
+        "--report=report.json",
+        "--report=-",
     ] {
         assert_eq!(check(&[good]), Ok(vec![]), "{good}");
     }

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use lithify::compact::keep::{self, REPORTS, REPORTS_KEPT};
@@ -11,6 +13,7 @@ use lithify::error::Kind;
 use lithify::merge::{self, MergeError, MergeFn, MergeOptions, Merged, Output, Source};
 use lithify::objstore::Bucket;
 use lithify::runtime::clock::{Clock, FixedClock};
+use serde_json::Value;
 use support::blocks::{self, Spec, labels, live_metas};
 use support::runs::{HOUR, NOW, START, compactor, replica_settings as settings};
 use ulid::Ulid;
@@ -124,6 +127,155 @@ async fn names(bucket: &Bucket) -> Vec<String> {
     names
 }
 
+/// Jobs that downsample, and book one sample more or less than there was.
+const BROKEN_LOWER: [(&str, MergeFn); 4] = [
+    ("samples are missing from", |s, m, o| {
+        tampered((s, m, o), |m| lower(m).counted += 1)
+    }),
+    ("samples are missing from", |s, m, o| {
+        tampered((s, m, o), |m| lower(m).stale += 1)
+    }),
+    // It balances, but was not made of what was written.
+    ("were made from", |s, m, o| {
+        tampered((s, m, o), |m| {
+            lower(m).read += 1;
+            lower(m).counted += 1;
+        })
+    }),
+    // Each level balances, but 1h was not made of what 5m has counted.
+    ("were made from", |s, m, o| {
+        tampered((s, m, o), |m| {
+            lower(m).counted -= 1;
+            lower(m).nan += 1;
+        })
+    }),
+];
+
+/// The books of the first lower resolution.
+fn lower(merged: &mut Merged) -> &mut lithify::downsample::Counts {
+    let mut counts = merged.blocks.iter_mut().filter_map(|b| b.counts.as_mut());
+    counts.next().unwrap()
+}
+
+/// 14 days of a pair in blocks of 2 days, and 2 hours that let the range end.
+async fn long_pair() -> Bucket {
+    let bucket = Bucket::memory().unwrap();
+    for replica in ["a", "b"] {
+        // The newest has no partner, or it would be merged and not downsampled.
+        let days = if replica == "a" { 0..=14 } else { 0..=12 };
+        for day in days.step_by(2) {
+            let mut spec = spec(replica, day * 24);
+            let hours = if day < 14 { 48 } else { 2 };
+            spec.range.1 = spec.range.0 + hours * HOUR;
+            let start = spec.range.0;
+            for samples in spec.series.values_mut() {
+                *samples = (0..hours * 60)
+                    .map(|i| (start + i * 60_000, i as f64))
+                    .collect();
+            }
+            blocks::write(&bucket, &spec).await;
+        }
+    }
+    bucket
+}
+
+async fn run_lower(bucket: &Bucket, merge: MergeFn) -> lithify::compact::report::RunReport {
+    let scratch = tempfile::tempdir().unwrap();
+    let clock = Arc::new(FixedClock::at(NOW));
+    let settings = lithify::plan::Settings {
+        downsampling: true,
+        ..settings()
+    };
+    let mut compactor = compactor(bucket, settings, 2, clock, scratch.path());
+    compactor.options.merge = merge;
+    compactor.run().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn books_of_downsampling_that_do_not_balance_stop_every_mark() {
+    for (what, broken) in BROKEN_LOWER {
+        let bucket = long_pair().await;
+        let before = names(&bucket).await;
+        let report = run_lower(&bucket, broken).await;
+        assert!(report.jobs.is_empty(), "{what}");
+        assert!(!report.failures.is_empty(), "{what}");
+        for failure in &report.failures {
+            assert_eq!(failure.error.kind(), Kind::Internal);
+            let chain = failure.error.chain();
+            assert!(chain.contains(what), "{chain}");
+        }
+        assert_eq!(names(&bucket).await, before, "{what}");
+    }
+}
+
+/// Blocks and bytes of index and segments of what is live in the bucket, by
+/// resolution.
+async fn listed(bucket: &Bucket) -> BTreeMap<i64, (u64, u64)> {
+    let mut sums = BTreeMap::new();
+    for meta in live_metas(bucket).await {
+        let sum: &mut (u64, u64) = sums.entry(meta.thanos.downsample.resolution).or_default();
+        sum.0 += 1;
+        for object in bucket.list(&meta.id().to_string()).await.unwrap() {
+            if !object.name.ends_with(".json") {
+                sum.1 += object.size;
+            }
+        }
+    }
+    sums
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_report_follows_its_schema_and_says_what_the_bucket_has() {
+    let bucket = long_pair().await;
+    let before = listed(&bucket).await;
+    let report = run_lower(&bucket, merge::merge).await;
+    assert!(report.failures.is_empty(), "{:?}", report.failures);
+    let json: Value = serde_json::from_slice(&report.to_json(NOW).unwrap()).unwrap();
+    let after = listed(&bucket).await;
+    assert_eq!(after.len(), 3, "raw, 5m and 1h");
+    let rows = json["savings"]["total"].as_array().unwrap();
+    for row in rows {
+        let resolution = row["resolution_ms"].as_i64().unwrap();
+        for (side, expected) in [("before", &before), ("after", &after)] {
+            let size = |key: &str| row[side][key].as_u64().unwrap();
+            let expected = expected.get(&resolution).copied().unwrap_or_default();
+            assert_eq!((size("blocks"), size("bytes")), expected, "{side} {row}");
+        }
+        if resolution > 0 {
+            let books = &row["downsampled"];
+            assert!(books["counted"].as_u64().unwrap() > 0);
+            assert!(row["to_raw"]["samples_ratio"].as_f64().unwrap() < 1.0);
+        }
+    }
+    assert_eq!(rows.len(), 3);
+    assert_eq!(
+        rows[0]["samples_deduplicated"],
+        json["ledger"]["deduplicated"]
+    );
+
+    let schema = serde_json::to_value(keep::schema()).unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/report.schema.json");
+    if std::env::var_os("LITHIFY_WRITE_SCHEMA").is_some() {
+        let text = serde_json::to_string_pretty(&schema).unwrap();
+        std::fs::write(&file, text + "\n").unwrap();
+    }
+    let committed: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert!(
+        committed == schema,
+        "write it again with LITHIFY_WRITE_SCHEMA=1 cargo test --test ledger"
+    );
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator
+        .iter_errors(&json)
+        .map(|e| e.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    // The validator must be able to say no.
+    let mut wrong = json.clone();
+    wrong["savings"]["total"][0]["before"]["bytes"] = "many".into();
+    assert!(!validator.is_valid(&wrong));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_report_is_kept_with_the_ledger_of_each_job() {
     let bucket = pair().await;
@@ -132,7 +284,7 @@ async fn the_report_is_kept_with_the_ledger_of_each_job() {
     let name = keep::keep(&bucket, &report, &clock).await.unwrap().unwrap();
     let json = bucket.get(&name).await.unwrap().unwrap();
     let kept: serde_json::Value = serde_json::from_slice(&json).unwrap();
-    assert_eq!(kept["schema"], "lithify.report/1");
+    assert_eq!(kept["schema"], keep::SCHEMA);
     assert_eq!(kept["ended_ms"], NOW);
     assert_eq!(kept["ledger"]["read"], 480);
     let job = &kept["jobs"][0];

@@ -1,5 +1,6 @@
 //! `lithify compact`: the flags of `thanos compact`, and a run with them.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,9 +10,9 @@ use super::flags::{
     BucketFlags, CompactionFlags, DryRun, Given, LaneFlags, PolicyFlags, QuarantineFlags,
     RetentionFlags, RunFlags, SelectionFlags, ServiceFlags,
 };
-use super::{Outcome, dry_run, findings, quarantine, warn};
+use super::{Outcome, dry_run, findings, human, quarantine, warn};
 use crate::compact::report::RunReport;
-use crate::compact::{Compactor, Options, keep};
+use crate::compact::{Compactor, Options, keep, savings};
 use crate::error::{Error, Kind, Result};
 use crate::merge;
 use crate::objstore::{Bucket, BucketConfig};
@@ -184,6 +185,7 @@ async fn compact_all(
     tracing::debug!(memory, scratch, "budget in bytes");
     let mut outcome = Outcome::Done;
     let mut failed = None;
+    let mut written = Vec::new();
     for bucket in buckets {
         let compactor = Compactor {
             bucket: bucket.clone(),
@@ -203,7 +205,12 @@ async fn compact_all(
         let report = compactor.run().await;
         bucket.settle().await;
         if let Ok(report) = &report {
+            let ended_ms = SystemClock.now_ms();
             keep_report(bucket, report).await;
+            if let Some(file) = &args.run.report {
+                written.push(report.to_json(ended_ms)?);
+                write_reports(file, &written)?;
+            }
         }
         match report.and_then(|report| summary(bucket.name(), &report)) {
             Ok(Outcome::Partial) => outcome = Outcome::Partial,
@@ -218,6 +225,29 @@ async fn compact_all(
         }
     }
     failed.map_or(Ok(outcome), Err)
+}
+
+/// Writes the reports of all runs so far to `--report`, one JSON value after
+/// the other; `-` gets each as soon as it is there.
+///
+/// # Errors
+/// Names the file that cannot be written.
+fn write_reports(file: &Path, reports: &[Vec<u8>]) -> Result<()> {
+    let done = if file == Path::new("-") {
+        let newest = reports.last().map_or(&[][..], Vec::as_slice);
+        let mut out = std::io::stdout().lock();
+        out.write_all(newest).and_then(|()| out.write_all(b"\n"))
+    } else {
+        let mut all = reports.join(&b'\n');
+        all.push(b'\n');
+        std::fs::write(file, all)
+    };
+    done.map_err(|e| {
+        let what = format!("cannot write the report to {}", file.display());
+        Error::new(Kind::Config, what)
+            .with_source(e)
+            .with_cure("the run itself is done; check the folder given with --report")
+    })
 }
 
 /// A report that cannot be kept is no reason to call the run failed.
@@ -282,6 +312,7 @@ fn summary(bucket: &str, report: &RunReport) -> Result<Outcome> {
         held = report.held.len(),
         left_out = report.problems.len(),
         ledger = %ledger,
+        saved = savings::savings(report).line(human::bytes),
         seconds = report.seconds,
         "{}",
         if report.is_idle() {
@@ -299,9 +330,9 @@ fn summary(bucket: &str, report: &RunReport) -> Result<Outcome> {
     }
     limits(report);
     quarantine::show(report)?;
-    let failed = report.failed_compactions();
+    let failed = report.failed_jobs();
     if failed > 0 && report.jobs.is_empty() {
-        let what = format!("all {failed} compactions failed");
+        let what = format!("all {failed} jobs failed");
         let first = &report.failures[0].error;
         return Err(
             Error::new(Kind::Retry, format!("{what}: {}", first.chain()))

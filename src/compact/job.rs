@@ -21,7 +21,7 @@ use super::budget::Budget;
 use super::check;
 use super::look::{self, Known};
 use super::mark;
-use super::report::{JobReport, ResultReport};
+use super::report::{JobReport, ResultReport, Stages};
 use super::result;
 use super::scratch::ScratchDir;
 use crate::block::io::{Place, open_source};
@@ -63,8 +63,10 @@ pub struct JobContext {
 /// Names the block to blame where there is one. No source is marked then,
 /// unless it was the marking that failed.
 pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
+    let wait = StopWatch::start();
     let (_grant, job) = context.budget.admit(job).await?;
     let job = job.as_ref();
+    let waited = wait.elapsed().as_secs_f64();
     let watch = StopWatch::start();
     let ids: Vec<Ulid> = (0..job.products.count())
         .map(|_| context.clock.new_ulid())
@@ -76,7 +78,7 @@ pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
         products = products(job), sources = job.sources.len(), bytes = job.input_bytes(),
         "{} started", name(job)
     );
-    let made = match make(context, job, &ids).await {
+    let mut made = match make(context, job, &ids).await {
         Ok(made) => made,
         Err(error) => {
             for &id in &ids {
@@ -85,8 +87,13 @@ pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
             return Err(error);
         }
     };
-    mark_sources(context, id, &replaced(job, &made)).await?;
-    let report = report(job, made, watch.elapsed().as_secs_f64());
+    made.stages.wait = waited;
+    let replaced = replaced(job, &made);
+    let marks = StopWatch::start();
+    mark_sources(context, id, &replaced).await?;
+    made.stages.marks = marks.elapsed().as_secs_f64();
+    let mut report = report(job, made, watch.elapsed().as_secs_f64());
+    report.replaced = replaced.iter().map(|block| block.id()).collect();
     tracing::info!(
         job = %id, group = %job.group, products = products(job), sources = job.sources.len(),
         series = report.series, bytes_in = report.bytes_in, bytes_out = report.bytes_out,
@@ -160,6 +167,7 @@ struct Made {
     metas: Vec<Meta>,
     /// Bytes written to scratch.
     scratch_bytes: u64,
+    stages: Stages,
 }
 
 fn report(job: &Job, made: Made, seconds: f64) -> JobReport {
@@ -193,6 +201,8 @@ fn report(job: &Job, made: Made, seconds: f64) -> JobReport {
         series: made.merged.ledger.series_written,
         ledger: made.merged.ledger,
         results,
+        replaced: Vec::new(),
+        stages: made.stages,
         seconds,
     }
 }
@@ -209,7 +219,10 @@ async fn make(context: &JobContext, job: &Job, ids: &[Ulid]) -> Result<Made> {
     let folder = ids.first().copied().unwrap_or_default().to_string();
     let scratch = ScratchDir::create(&context.scratch, &folder, space)?;
     let uploads = with_share(&context.bucket, job);
+    let mut stages = Stages::default();
+    let watch = StopWatch::start();
     let merged = merge_on_a_thread(context, job, ids, (uploads.clone(), &scratch)).await?;
+    stages.merge = watch.elapsed().as_secs_f64();
     check::books(&merged)?;
     // A downsampled block is made even if it is empty, so that nobody tries again.
     if merged.ledger.series_written == 0 && !job.only_downsamples() {
@@ -217,31 +230,45 @@ async fn make(context: &JobContext, job: &Job, ids: &[Ulid]) -> Result<Made> {
             merged,
             metas: Vec::new(),
             scratch_bytes: scratch.used(),
+            stages,
         });
     }
+    let watch = StopWatch::start();
     for (number, (&id, block)) in ids.iter().zip(&merged.blocks).enumerate() {
         let file = scratch.file(&index_file(number));
         let range = (job.min_time(), job.max_time());
         finish_index(&uploads, id, file, (&block.stats, range)).await?;
     }
     drop(uploads);
+    stages.index = watch.elapsed().as_secs_f64();
     let metas = result::metas(ids, job, &merged, context.clock.now_ms())
         .ok_or_else(|| Error::new(Kind::Internal, "a job without sources"))?;
+    let watch = StopWatch::start();
     look::still_wanted(&context.bucket, job, &context.known).await?;
-    for meta in &metas {
-        let json = meta
-            .to_json()
-            .map_err(|e| Error::new(Kind::Internal, "cannot write meta.json").with_source(e))?;
-        context.bucket.put(&path(meta.id(), META), json).await?;
-    }
-    for meta in &metas {
-        all_there(&context.bucket, meta).await?;
-    }
+    stages.look = watch.elapsed().as_secs_f64();
+    let watch = StopWatch::start();
+    publish(&context.bucket, &metas).await?;
+    stages.verify = watch.elapsed().as_secs_f64();
     Ok(Made {
         merged,
         metas,
         scratch_bytes: scratch.used(),
+        stages,
     })
+}
+
+/// Makes blocks visible, and sees that all of them is there.
+async fn publish(bucket: &Bucket, metas: &[Meta]) -> Result<()> {
+    for meta in metas {
+        let json = meta
+            .to_json()
+            .map_err(|e| Error::new(Kind::Internal, "cannot write meta.json").with_source(e))?;
+        bucket.put(&path(meta.id(), META), json).await?;
+    }
+    for meta in metas {
+        all_there(bucket, meta).await?;
+    }
+    Ok(())
 }
 
 /// Checks the index of a block and uploads it.

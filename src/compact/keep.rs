@@ -8,11 +8,14 @@
 //! of blocks ignore the folder: its name is no ULID. The newest
 //! [`REPORTS_KEPT`] stay.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use ulid::Ulid;
 
-use super::report::{Failure, JobReport, Quarantined, RunReport, Task};
+use super::report::{Failure, JobReport, Quarantined, ResultReport, RunReport, Stages, Task};
+use super::savings::{Savings, savings};
 use crate::block::meta::Labels;
+use crate::downsample;
 use crate::error::{Error, Kind, Result};
 use crate::merge::Ledger;
 use crate::objstore::{Bucket, Counts};
@@ -25,10 +28,10 @@ pub const REPORTS: &str = "lithify/reports";
 pub const REPORTS_KEPT: usize = 200;
 
 /// Name and version of the form.
-const SCHEMA: &str = "lithify.report/1";
+pub const SCHEMA: &str = "lithify.report/2";
 
 /// A run as JSON; times in ms since the epoch, sizes in bytes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Kept<'a> {
     schema: &'static str,
     version: &'static str,
@@ -43,30 +46,41 @@ struct Kept<'a> {
     requests: Counts,
     /// All jobs together.
     ledger: Ledger,
+    /// Before and after, by stream and resolution.
+    savings: Savings,
+    /// Stages of all jobs together; jobs that ran side by side add up.
+    stages: StageTimes,
     jobs: Vec<Job<'a>>,
     failures: Vec<Failed>,
+    #[schemars(with = "Vec<String>")]
     garbage: &'a [Ulid],
+    #[schemars(with = "Vec<String>")]
     retired: &'a [Ulid],
+    #[schemars(with = "Vec<String>")]
     no_compact: &'a [Ulid],
     quarantined: Vec<Shut<'a>>,
     transfer_faults: u64,
+    #[schemars(with = "Vec<String>")]
     deleted: &'a [Ulid],
     /// Blocks that a limit has left to a later run.
     deletions_left: usize,
     retired_left: usize,
+    #[schemars(with = "Vec<String>")]
     cleaned: &'a [Ulid],
     held: Vec<Left<'a>>,
     problems: Vec<Left<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Job<'a> {
     group: String,
     labels: &'a Labels,
     resolution_ms: i64,
     kind: String,
     reason: String,
+    #[schemars(with = "Vec<String>")]
     sources: &'a [Ulid],
+    #[schemars(with = "Option<String>")]
     result: Option<Ulid>,
     min_time: i64,
     max_time: i64,
@@ -76,21 +90,58 @@ struct Job<'a> {
     series: u64,
     seconds: f64,
     ledger: Ledger,
+    stages: StageTimes,
+    /// All new blocks, by resolution.
+    results: Vec<Made>,
+    /// Sources that were marked for deletion.
+    #[schemars(with = "Vec<String>")]
+    replaced: &'a [Ulid],
 }
 
-#[derive(Debug, Serialize)]
+/// One new block.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Made {
+    #[schemars(with = "String")]
+    block: Ulid,
+    resolution_ms: i64,
+    bytes: u64,
+    index_bytes: u64,
+    series: u64,
+    chunks: u64,
+    /// Windows for lower resolutions.
+    samples: u64,
+    /// The books of its downsampling; none for a merged block.
+    downsampled: Option<downsample::Counts>,
+}
+
+/// Where the time went; rates are 0 where nothing was measured.
+#[derive(Debug, Serialize, JsonSchema)]
+struct StageTimes {
+    seconds: Stages,
+    /// Bytes of the sources per second of the merge.
+    merge_in_bytes_per_second: f64,
+    /// Bytes of the new segments per second of the merge.
+    merge_out_bytes_per_second: f64,
+    /// Bytes of the new indexes per second of their check and upload.
+    index_bytes_per_second: f64,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
 struct Failed {
     task: &'static str,
+    #[schemars(with = "Vec<String>")]
     blocks: Vec<Ulid>,
     kind: &'static str,
     error: String,
     cure: Option<String>,
+    #[schemars(with = "Option<String>")]
     blamed: Option<Ulid>,
 }
 
 /// A damaged block that was put into quarantine.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Shut<'a> {
+    #[schemars(with = "String")]
     block: Ulid,
     reason: &'static str,
     details: &'a str,
@@ -98,12 +149,18 @@ struct Shut<'a> {
 }
 
 /// Blocks that were left alone.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Left<'a> {
     why: &'static str,
     what: &'a str,
     cure: &'a str,
+    #[schemars(with = "Vec<String>")]
     blocks: Vec<Ulid>,
+}
+
+/// The JSON schema of a report, as it stands in `docs/report.schema.json`.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Kept<'_>)
 }
 
 impl RunReport {
@@ -124,6 +181,8 @@ impl RunReport {
             lanes: self.lanes.names(),
             requests: self.requests,
             ledger: self.ledger(),
+            savings: savings(self),
+            stages: stage_times(&self.jobs),
             jobs: self.jobs.iter().map(job).collect(),
             failures: self.failures.iter().map(failed).collect(),
             garbage: &self.garbage,
@@ -180,6 +239,48 @@ fn job(job: &JobReport) -> Job<'_> {
         series: job.series,
         seconds: job.seconds,
         ledger: job.ledger,
+        stages: stage_times(std::slice::from_ref(job)),
+        results: job.results.iter().map(made).collect(),
+        replaced: &job.replaced,
+    }
+}
+
+fn made(result: &ResultReport) -> Made {
+    Made {
+        block: result.block,
+        resolution_ms: result.resolution,
+        bytes: result.bytes,
+        index_bytes: result.index_bytes,
+        series: result.series,
+        chunks: result.chunks,
+        samples: result.samples,
+        downsampled: result.counts,
+    }
+}
+
+fn stage_times(jobs: &[JobReport]) -> StageTimes {
+    let mut seconds = Stages::default();
+    let (mut read, mut indexes, mut segments) = (0_u64, 0_u64, 0_u64);
+    for job in jobs {
+        seconds += job.stages;
+        read = read.saturating_add(job.bytes_in);
+        for result in &job.results {
+            indexes += result.index_bytes;
+            segments += result.bytes.saturating_sub(result.index_bytes);
+        }
+    }
+    let rate = |bytes: u64, seconds: f64| {
+        if seconds > 0.0 {
+            bytes as f64 / seconds
+        } else {
+            0.0
+        }
+    };
+    StageTimes {
+        merge_in_bytes_per_second: rate(read, seconds.merge),
+        merge_out_bytes_per_second: rate(segments, seconds.merge),
+        index_bytes_per_second: rate(indexes, seconds.index),
+        seconds,
     }
 }
 
@@ -195,6 +296,7 @@ fn shut(block: &Quarantined) -> Shut<'_> {
 fn failed(failure: &Failure) -> Failed {
     let (task, blocks) = match &failure.task {
         Task::Compaction { sources, .. } => ("compaction", sources.clone()),
+        Task::Downsampling { sources, .. } => ("downsampling", sources.clone()),
         Task::Mark(block) => ("mark", vec![*block]),
         Task::Deletion(block) => ("deletion", vec![*block]),
         Task::Cleanup(folder) => ("cleanup", vec![*folder]),

@@ -19,7 +19,7 @@
 //! - [`quarantine`] finds out whether a block is damaged, and marks it if so.
 //! - [`run`] is one run, `lanes` directs its lanes, `given_up` knows what is not
 //!   tried again; [`report`] is what it tells at the end, [`keep`] puts that into
-//!   the bucket. `budget` is what jobs share.
+//!   the bucket, [`savings`] computes what was saved. `budget` is what jobs share.
 //!
 //! Invariants:
 //!
@@ -51,6 +51,7 @@ pub mod report;
 mod result;
 pub mod run;
 pub mod sample;
+pub mod savings;
 mod scratch;
 pub mod sync;
 mod upkeep;

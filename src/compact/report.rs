@@ -1,7 +1,12 @@
 //! What a run tells when it is over.
 
+use std::ops::AddAssign;
+
+use schemars::JsonSchema;
+use serde::Serialize;
 use ulid::Ulid;
 
+use super::savings::Seen;
 use crate::block::meta::Labels;
 use crate::downsample;
 use crate::error::Error;
@@ -45,8 +50,40 @@ pub struct JobReport {
     pub series: u64,
     /// The books.
     pub ledger: Ledger,
-    /// Wall time, seconds.
+    /// Sources that were marked for deletion.
+    pub replaced: Vec<Ulid>,
+    /// Wall time of its stages.
+    pub stages: Stages,
+    /// Wall time, seconds, without the wait for its turn.
     pub seconds: f64,
+}
+
+/// Wall time of the stages of a job, seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Stages {
+    /// Waiting until memory and scratch were free.
+    pub wait: f64,
+    /// Reading, decoding, encoding, and uploading segments, all at once.
+    pub merge: f64,
+    /// Checking and uploading the new indexes.
+    pub index: f64,
+    /// The last look: are the results still wanted.
+    pub look: f64,
+    /// Writing `meta.json` and comparing what is listed with it.
+    pub verify: f64,
+    /// Marks on the sources.
+    pub marks: f64,
+}
+
+impl AddAssign for Stages {
+    fn add_assign(&mut self, other: Self) {
+        self.wait += other.wait;
+        self.merge += other.merge;
+        self.index += other.index;
+        self.look += other.look;
+        self.verify += other.verify;
+        self.marks += other.marks;
+    }
 }
 
 /// One block that a job made.
@@ -104,6 +141,15 @@ pub enum Task {
         /// What should have been merged.
         sources: Vec<Ulid>,
     },
+    /// Lower resolutions of blocks that stay.
+    Downsampling {
+        /// The stream of the sources.
+        group: GroupKey,
+        /// Its external labels.
+        labels: Labels,
+        /// What should have been downsampled.
+        sources: Vec<Ulid>,
+    },
     /// A mark on a block.
     Mark(Ulid),
     /// The removal of a marked block.
@@ -119,7 +165,9 @@ pub struct RunReport {
     pub passes: u32,
     /// Blocks in the bucket at the first look, marked ones included.
     pub blocks_seen: usize,
-    /// Compactions in the order in which they ended.
+    /// Blocks that took part at any look, as of the last one that saw them.
+    pub seen: Seen,
+    /// Jobs in the order in which they ended.
     pub jobs: Vec<JobReport>,
     /// What failed.
     pub failures: Vec<Failure>,
@@ -180,6 +228,9 @@ impl RunReport {
             Task::Compaction { group, .. } => {
                 tracing::error!(%group, kind, reason, error = chain, cure, "compaction failed");
             }
+            Task::Downsampling { group, .. } => {
+                tracing::error!(%group, kind, reason, error = chain, cure, "downsampling failed");
+            }
             Task::Mark(block) => tracing::error!(%block, kind, error = chain, cure, "mark failed"),
             Task::Deletion(block) => {
                 tracing::error!(%block, kind, error = chain, cure, "deletion failed");
@@ -212,9 +263,10 @@ impl RunReport {
             && self.failures.is_empty()
     }
 
-    /// Compactions that failed.
-    pub fn failed_compactions(&self) -> usize {
-        let compaction = |f: &&Failure| matches!(f.task, Task::Compaction { .. });
-        self.failures.iter().filter(compaction).count()
+    /// Jobs that failed: compactions and downsampling.
+    pub fn failed_jobs(&self) -> usize {
+        let job =
+            |f: &&Failure| matches!(f.task, Task::Compaction { .. } | Task::Downsampling { .. });
+        self.failures.iter().filter(job).count()
     }
 }

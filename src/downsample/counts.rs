@@ -3,11 +3,14 @@
 use std::fmt;
 use std::ops::AddAssign;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 /// What became of the samples of a series, or of all of a block.
 ///
 /// For raw chunks these are samples; for aggregates `read` is the sum of the
 /// count column that was read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Samples that the chunks hold.
     pub read: u64,

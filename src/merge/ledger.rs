@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::AddAssign;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::tsdb::meta::BlockStats;
@@ -17,7 +18,7 @@ use crate::tsdb::meta::BlockStats;
 ///  chunks_read = chunks_passed + chunks_deduplicated + chunks_replaced
 ///  series_read = series_written + series_joined + series_emptied
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Ledger {
     /// In the chunks of the sources, by their headers.
     pub read: u64,

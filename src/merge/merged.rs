@@ -1,7 +1,7 @@
 //! What a merge made, for `meta.json` and the books.
 
 use super::ledger::Ledger;
-use crate::downsample::Counts;
+use crate::downsample::{Counts, FIVE_MINUTES_MS};
 use crate::tsdb::meta::BlockStats;
 
 /// What a merge made.
@@ -54,7 +54,11 @@ impl Merged {
         if let Some(what) = self.ledger.imbalance(merged.map(|b| &b.stats)) {
             return Some(what);
         }
-        let mut above: Option<(i64, u64)> = None;
+        // Windows of 5 minutes are made of raw samples: of all that were written.
+        let first = self.blocks.iter().find(|b| b.counts.is_some());
+        let mut above = first
+            .filter(|b| b.resolution == FIVE_MINUTES_MS)
+            .map(|_| (0, self.ledger.written));
         for block in &self.blocks {
             let Some(counts) = &block.counts else {
                 continue;

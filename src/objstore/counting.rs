@@ -19,13 +19,14 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Names in one page of a listing.
 const PAGE: u64 = 1_000;
 
 /// Calls and payload bytes of one kind of request.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Count {
     /// Requests begun.
     pub calls: u64,
@@ -34,7 +35,7 @@ pub struct Count {
 }
 
 /// All counts of a bucket at one moment, or between two.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Whole objects read.
     pub get: Count,

@@ -164,16 +164,19 @@ pub fn live(view: &BucketView, settings: &Settings, now_ms: i64) -> Live {
 
 /// The first three filters.
 fn not_ours(block: &BlockView, settings: &Settings, now_ms: i64) -> Option<State> {
+    let fresh = || too_fresh(block, settings.consistency_delay_ms, now_ms);
+    out_of_scope(block, settings).or_else(|| fresh().then_some(State::TooFresh))
+}
+
+/// Why a block is none of this run's business, however old it is.
+pub fn out_of_scope(block: &BlockView, settings: &Settings) -> Option<State> {
     let meta = &block.meta.tsdb;
     let (from, until) = settings.time_range_ms;
     // Both bounds count as inside, although a block's end is not in it.
     if meta.max_time < from || meta.min_time > until {
         return Some(State::TimeExcluded);
     }
-    if !settings.selects(block) {
-        return Some(State::LabelExcluded);
-    }
-    too_fresh(block, settings.consistency_delay_ms, now_ms).then_some(State::TooFresh)
+    (!settings.selects(block)).then_some(State::LabelExcluded)
 }
 
 /// The removal of a block whose mark is older than the whole delay.
@@ -216,7 +219,7 @@ fn leaving(block: &BlockView, delay_ms: i64, now_ms: i64) -> bool {
 
 /// Labels without those of the replicas. If none is left, the first replica
 /// label stays with the value `deduped`, since a block must have labels.
-pub(super) fn strip(labels: &Labels, replica_labels: &[String]) -> Labels {
+pub fn strip(labels: &Labels, replica_labels: &[String]) -> Labels {
     let mut left = labels.clone();
     for name in replica_labels {
         left.remove(name);

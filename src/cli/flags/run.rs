@@ -1,6 +1,6 @@
 //! Flags that Thanos does not have.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::refuse;
 use crate::cli::size::parse_size;
@@ -54,6 +54,10 @@ pub(crate) struct RunFlags {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub(crate) dry_run_sample: Option<u32>,
+    /// Write the report of the run, as JSON, to this file too; - is standard
+    /// output.
+    #[arg(long = "report", value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     /// Tell more apart by the exit code.
     #[arg(long = "detailed-exitcode")]
     pub(crate) detailed_exitcode: bool,

@@ -11,7 +11,7 @@ use crate::compact::quarantine::{self, Listed};
 use crate::compact::report::Task;
 use crate::compact::upkeep::{self, Done};
 use crate::error::{Error, Kind, Result};
-use crate::plan::Job;
+use crate::plan::{Job, Lane};
 
 impl Lanes {
     pub(super) fn ended(&mut self, doing: Option<Doing>, end: End) {
@@ -79,12 +79,7 @@ impl Lanes {
             quarantine::Ended::Quarantined(marked) => self.report.quarantined.push(marked),
             quarantine::Ended::Failed(error) => {
                 self.given_up.learn(job, &error);
-                let task = Task::Compaction {
-                    group: job.group,
-                    labels: job.labels.clone(),
-                    sources: job.source_ids(),
-                };
-                self.report.fail(task, error);
+                self.report.fail(task_of(job), error);
             }
         }
     }
@@ -104,5 +99,22 @@ impl Lanes {
             }
             None => {}
         }
+    }
+}
+
+/// What failed, if a job did.
+fn task_of(job: &Job) -> Task {
+    let (group, labels, sources) = (job.group, job.labels.clone(), job.source_ids());
+    match job.lane() {
+        Lane::Downsampling => Task::Downsampling {
+            group,
+            labels,
+            sources,
+        },
+        _ => Task::Compaction {
+            group,
+            labels,
+            sources,
+        },
     }
 }

@@ -37,6 +37,7 @@ impl Lanes {
             report.findings = plan::lint::lint(&view, &settings, self.context.clock.now_ms());
             findings::log(self.context.bucket.name(), &report.findings);
         }
+        report.seen.look(&view, &settings);
         report.held.clone_from(&plan.held);
         report.problems.clone_from(&view.problems);
         report.deletions_left = plan.deletions_left;

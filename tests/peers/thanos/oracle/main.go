@@ -31,6 +31,7 @@ func commands() []command {
 		{"compare", "compare the samples of two sets of blocks", compare},
 		{"penalty-blocks", "compare compacted blocks with a deduplicated query", penaltyBlocks},
 		{"bench-blocks", "write the large input of the benchmarks", benchBlocks},
+		{"platform-bucket", "write 90 days of raw blocks of four clusters", platformBucket},
 	}
 }
 
