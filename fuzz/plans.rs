@@ -83,8 +83,7 @@ pub fn plan(input: &[u8]) {
         series: &SeriesByCluster::default(),
         findings: &findings,
     };
-    let all = forecast(&[facts], "cluster", NOW);
-    assert!(serde_json::to_string(&all).is_ok());
+    assert!(serde_json::to_string(&forecast(&[facts], "cluster", NOW)).is_ok());
 }
 
 /// As a listing would have it: a file has a size that a store can hold.

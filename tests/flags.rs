@@ -274,17 +274,6 @@ fn marks_for_order_are_served_unless_no_block_may_be_marked() {
     assert!(warnings[0].contains(skip), "{warnings:?}");
 }
 
-#[test]
-fn missing_downsampling_is_said_unless_it_is_switched_off() {
-    let said = |flags: &[&str]| {
-        let argv = ["lithify", "compact"].iter().chain(flags);
-        let warnings = lithify::cli::check(argv).unwrap();
-        warnings.iter().any(|w| w.contains("does not downsample"))
-    };
-    assert!(said(&[]) && said(&["--no-downsampling.disable"]));
-    assert!(!said(&["--downsampling.disable"]));
-}
-
 /// What the policy linter says about a command line: warnings, or exit code
 /// and message.
 fn lint(flags: &[&str]) -> Result<Vec<String>, (i32, String)> {

@@ -113,14 +113,9 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
     let groups = group::groups(kept.blocks);
     for group in &groups {
         let first = plan.jobs.len();
-        let retired = kept.leaving.iter();
-        let of_stream =
-            |b: &&LiveBlock| b.resolution() == group.resolution && *b.labels == group.labels;
-        let mut retired: Vec<&LiveBlock> = retired.filter(of_stream).collect();
-        retired.sort_by_key(|b| (b.min_time(), b.id()));
         let around = simulate::Around {
             coming: downsample::about_to_come(&plan, &groups, group, settings),
-            retired,
+            retired: of_stream(&kept.leaving, group),
         };
         let outcome = simulate::run(group, &around, settings);
         let renumber = |tiles: Vec<Tile>| -> Vec<Tile> {
@@ -150,6 +145,14 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
     plan.limit_deletions(settings.max_deletions);
     plan.removals = removal::removals(view, &plan, settings, now_ms);
     plan
+}
+
+/// Those of the blocks that belong to a stream, by min time.
+fn of_stream<'a>(blocks: &'a [LiveBlock], group: &group::Group) -> Vec<&'a LiveBlock> {
+    let same = |b: &&LiveBlock| b.resolution() == group.resolution && *b.labels == group.labels;
+    let mut blocks: Vec<&LiveBlock> = blocks.iter().filter(same).collect();
+    blocks.sort_by_key(|b| (b.min_time(), b.id()));
+    blocks
 }
 
 /// Adds blocks that are to be marked to what their streams were before.
