@@ -18,6 +18,7 @@ use lithify::runtime::pool;
 use serde_json::Value;
 use support::files::{copy_dir, copy_edge_stream, fixture};
 use support::runs::{run_at, settings};
+use support::schema::assert_committed;
 use ulid::Ulid;
 
 /// Some days after the quick-start blocks were written, ms since the epoch.
@@ -263,16 +264,7 @@ fn nothing_is_written_and_the_page_fits_80_columns() {
 #[test]
 fn json_follows_the_committed_schema() {
     let schema = serde_json::to_value(forecast::schema()).unwrap();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/plan.schema.json");
-    if std::env::var_os("LITHIFY_WRITE_SCHEMA").is_some() {
-        let text = serde_json::to_string_pretty(&schema).unwrap();
-        std::fs::write(&file, text + "\n").unwrap();
-    }
-    let committed: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
-    assert!(
-        committed == schema,
-        "write it again with LITHIFY_WRITE_SCHEMA=1 cargo test --test dry_run"
-    );
+    assert_committed(&schema, "plan.schema.json", "dry_run");
     let dir = quickstart();
     let bucket = dir.path().join("bucket");
     let (left_alone, damaged) = (dir.path().join("edge"), dir.path().join("odd"));

@@ -5,7 +5,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use lithify::compact::keep::{self, REPORTS, REPORTS_KEPT};
@@ -16,6 +15,7 @@ use lithify::runtime::clock::{Clock, FixedClock};
 use serde_json::Value;
 use support::blocks::{self, Spec, labels, live_metas};
 use support::runs::{HOUR, NOW, START, compactor, replica_settings as settings};
+use support::schema::assert_committed;
 use ulid::Ulid;
 
 fn spec(replica: &str, from: i64) -> Spec {
@@ -254,16 +254,7 @@ async fn the_report_follows_its_schema_and_says_what_the_bucket_has() {
     );
 
     let schema = serde_json::to_value(keep::schema()).unwrap();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/report.schema.json");
-    if std::env::var_os("LITHIFY_WRITE_SCHEMA").is_some() {
-        let text = serde_json::to_string_pretty(&schema).unwrap();
-        std::fs::write(&file, text + "\n").unwrap();
-    }
-    let committed: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
-    assert!(
-        committed == schema,
-        "write it again with LITHIFY_WRITE_SCHEMA=1 cargo test --test ledger"
-    );
+    assert_committed(&schema, "report.schema.json", "ledger");
     let validator = jsonschema::validator_for(&schema).unwrap();
     let errors: Vec<String> = validator
         .iter_errors(&json)

@@ -7,7 +7,7 @@ use crate::tsdb::chunkenc::{
     Aggr, AggrChunk, EncodedChunk, EncodedChunks, Encoding, FloatSamples, XorEncoder,
     decode_floats, put_aggr_column,
 };
-use crate::tsdb::{Corrupt, Damage, Error, Result};
+use crate::tsdb::{Corrupt, Damage, Result};
 
 /// Columns of consecutive chunks, back to back. Memory is kept.
 #[derive(Debug, Default)]
@@ -125,7 +125,7 @@ impl Columns {
             }
             let start = out.len();
             decode_floats(column.encoding, column.data, out)
-                .map_err(|e| shift(e, column.offset))?;
+                .map_err(|e| e.in_file("", column.offset as u64))?;
             let (ts, vs) = (&out.ts[start..], &out.vs[start..]);
             let checked = check_column(aggr, ts, vs);
             let ends = ts.first().copied().zip(ts.last().copied());
@@ -133,10 +133,7 @@ impl Columns {
                 Some(ends) => check_window_times(aggr, ends, times, resolution),
                 None => Ok(()),
             });
-            checked.map_err(|c| Corrupt {
-                offset: column.offset as u64,
-                ..c
-            })?;
+            checked.map_err(|c| c.in_file("", column.offset as u64))?;
         }
         self.close(times);
         Ok(())
@@ -145,7 +142,7 @@ impl Columns {
     /// Encodes chunk number `chunk` and appends it to `out`.
     ///
     /// # Errors
-    /// [`Error::Limit`] with more windows than a chunk can hold.
+    /// [`crate::tsdb::Error::Limit`] with more windows than a chunk can hold.
     pub fn encode(
         &self,
         chunk: usize,
@@ -218,15 +215,4 @@ pub(super) fn check_window_times(
         times.1
     );
     Err(Corrupt::at(0, what).because(Damage::ChunkTimeMismatch))
-}
-
-/// Moves an error in a column to where the column begins in its chunk.
-pub(super) fn shift(error: Error, offset: usize) -> Error {
-    match error {
-        Error::Corrupt(mut corrupt) => {
-            corrupt.offset = corrupt.offset.saturating_add(offset as u64);
-            corrupt.into()
-        }
-        other => other,
-    }
 }

@@ -3,10 +3,10 @@
 //! case stands in [`DIFFERENT`] with the reason; docs/downsampling.md shows both.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::Value;
 
+use super::golden_support::{Chunk, cases, chunks};
 use super::{ChunkView, Downsampler, FIVE_MINUTES_MS, Level, ONE_HOUR_MS};
 use crate::tsdb::chunkenc::{
     Aggr, AggrChunk, EncodedChunks, Encoding, FloatSamples, SeriesEncoder, decode_xor,
@@ -99,51 +99,15 @@ const DIFFERENT: &[(&str, bool, bool, &str)] = &[
     ("quirk-uneven-density", false, true, "batch of no chunk"),
 ];
 
-struct Chunk {
-    min_time: i64,
-    max_time: i64,
-    encoding: Encoding,
-    data: Vec<u8>,
-}
-
-fn cases() -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/goldens/downsample.jsonl");
-    let text = std::fs::read_to_string(path).unwrap();
-    let cases = text.lines().map(|line| serde_json::from_str(line).unwrap());
-    cases.collect()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes().chunks(2);
-    let byte = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap();
-    bytes.map(byte).collect()
-}
-
-fn chunks(list: &Value) -> Vec<Chunk> {
-    let one = |c: &Value| Chunk {
-        min_time: c["min"].as_i64().unwrap(),
-        max_time: c["max"].as_i64().unwrap(),
-        encoding: Encoding::from_byte(c["enc"].as_u64().unwrap_or(0xff) as u8).unwrap(),
-        data: unhex(c["hex"].as_str().unwrap()),
-    };
-    list.as_array().into_iter().flatten().map(one).collect()
-}
-
 fn views(chunks: &[Chunk]) -> Vec<ChunkView<'_>> {
-    let view = |c: &'_ Chunk| -> (i64, i64, Encoding) { (c.min_time, c.max_time, c.encoding) };
-    chunks
-        .iter()
-        .map(|c| {
-            let (min_time, max_time, encoding) = view(c);
-            ChunkView {
-                min_time,
-                max_time,
-                encoding,
-                data: &c.data,
-                samples: None,
-            }
-        })
-        .collect()
+    let views = chunks.iter().map(|chunk| ChunkView {
+        min_time: chunk.min_time,
+        max_time: chunk.max_time,
+        encoding: chunk.encoding,
+        data: &chunk.data,
+        samples: None,
+    });
+    views.collect()
 }
 
 /// Samples that no block can hold, as the chunks of a series.

@@ -53,4 +53,6 @@ pub const ONE_HOUR_MS: i64 = 60 * 60 * 1000;
 #[cfg(test)]
 mod float_tests;
 #[cfg(test)]
+mod golden_support;
+#[cfg(test)]
 mod golden_tests;

@@ -40,6 +40,11 @@ pub(super) fn block(n: u64, level: usize, (from, to): (i64, i64), sources: &[u64
         RESOLUTIONS[level],
         id = ulid(n),
     );
+    of_meta(n, &json)
+}
+
+/// Block `n` with this `meta.json`, an index and no mark.
+pub(super) fn of_meta(n: u64, json: &str) -> BlockView {
     BlockView {
         meta: Arc::new(Meta::parse(ulid(n), json.as_bytes()).unwrap()),
         files: Arc::new(vec![ListedFile {

@@ -2,18 +2,15 @@ use std::sync::Arc;
 
 use ulid::Ulid;
 
+use super::blocks_for_tests::{of_meta, ulid};
 use super::*;
 use crate::block::markers::{DeletionMark, NoCompactMark};
 use crate::block::meta::{Labels, Meta};
-use crate::plan::view::{BlockView, Finding, ListedFile};
+use crate::plan::view::{BlockView, Finding};
 use crate::tsdb::Damage;
 
 const HOUR: i64 = 3_600_000;
 const NOW: i64 = 1_000 * HOUR;
-
-fn ulid(n: u64) -> Ulid {
-    Ulid::from_parts(n * 1000, u128::from(n))
-}
 
 /// A raw block `[from, to)` in hours with labels `cluster` and `replica`.
 fn block(n: u64, from: i64, to: i64, replica: &str) -> BlockView {
@@ -26,17 +23,7 @@ fn block(n: u64, from: i64, to: i64, replica: &str) -> BlockView {
         to * HOUR,
         id = ulid(n),
     );
-    BlockView {
-        meta: Arc::new(Meta::parse(ulid(n), json.as_bytes()).unwrap()),
-        files: Arc::new(vec![ListedFile {
-            path: "index".into(),
-            size: 10,
-        }]),
-        damaged: None,
-        deletion: None,
-        no_compact: None,
-        no_downsample: None,
-    }
+    of_meta(n, &json)
 }
 
 fn edit(block: &mut BlockView, change: impl FnOnce(&mut Meta)) {

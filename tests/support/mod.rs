@@ -14,4 +14,5 @@ pub mod lower_blocks;
 pub mod rounds;
 pub mod runs;
 pub mod s3_server;
+pub mod schema;
 pub mod wedged;

@@ -9,7 +9,7 @@ use crate::cli::human::wrapped;
 use crate::plan::forecast::{
     BucketForecast, FindingForecast, HeldForecast, PolicyForecast, RemovalForecast,
 };
-use crate::plan::length;
+use crate::plan::{length, resolution_name};
 
 /// Days that are shown before the rest is summed up.
 const DAYS: usize = 8;
@@ -28,14 +28,6 @@ impl Sum {
         self.blocks += 1;
         self.bytes += removal.bytes;
         self.unmarked += u64::from(removal.marked_at.is_none());
-    }
-}
-
-/// `raw`, `5m`, `1h`.
-fn resolution(ms: i64) -> String {
-    match ms {
-        0 => "raw".to_owned(),
-        ms => length(ms),
     }
 }
 
@@ -97,7 +89,7 @@ pub(super) fn retired(page: &mut String, bucket: &BucketForecast) {
     for ((ms, because), sum) in sums {
         let text = format!(
             "{}, {}, {}: {because}",
-            resolution(ms),
+            resolution_name(ms),
             blocks(sum.blocks),
             bytes(sum.bytes)
         );

@@ -12,7 +12,7 @@ use crate::plan::forecast::{
     BucketForecast, ClusterSource, Forecast, HeldForecast, JobForecast, Range, StreamForecast,
     Totals,
 };
-use crate::plan::{Lane, length};
+use crate::plan::{Lane, resolution_name};
 
 /// Columns of a timeline.
 const TIMELINE: usize = 66;
@@ -123,10 +123,7 @@ fn one_stream(
 
 /// `cluster-01 raw {region="central"} 0@123`, the cluster first.
 fn title(stream: &StreamForecast, cluster_label: &str) -> String {
-    let resolution = match stream.resolution_ms {
-        0 => "raw".to_owned(),
-        ms => length(ms),
-    };
+    let resolution = resolution_name(stream.resolution_ms);
     let mut rest = stream.labels.clone();
     let cluster = rest.remove(cluster_label);
     let name = cluster.unwrap_or_else(|| "stream".to_owned());

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::HistogramDownsampler;
+use crate::downsample::golden_support::{Chunk, cases, chunks};
 use crate::downsample::{Counts, FIVE_MINUTES_MS};
 use crate::tsdb::chunkenc::{Aggr, AggrChunk, EncodedChunks, Encoding, Kind};
 
@@ -45,38 +46,11 @@ const INTENDED: [(&str, &str, &str); 18] = [
     ),
 ];
 
-/// A chunk of a golden line.
-struct Chunk {
-    min: i64,
-    max: i64,
-    encoding: Encoding,
-    data: Vec<u8>,
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap())
-        .collect()
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
         text
     })
-}
-
-fn chunks(line: &Value, field: &str) -> Vec<Chunk> {
-    let read = |chunk: &Value| Chunk {
-        min: chunk["min"].as_i64().unwrap(),
-        max: chunk["max"].as_i64().unwrap(),
-        encoding: Encoding::from_byte(chunk["enc"].as_u64().unwrap_or(0xff) as u8).unwrap(),
-        data: unhex(chunk["hex"].as_str().unwrap()),
-    };
-    let list = line[field].as_array();
-    list.map(|list| list.iter().map(read).collect())
-        .unwrap_or_default()
 }
 
 fn is_histogram(chunk: &Chunk) -> bool {
@@ -105,7 +79,14 @@ fn runs(chunks: &[Chunk]) -> impl Iterator<Item = &[Chunk]> {
 
 fn texts(chunks: &[Chunk]) -> Vec<String> {
     let histograms = chunks.iter().filter(|chunk| is_histogram(chunk));
-    let text = |chunk: &Chunk| format!("{}..{} {}", chunk.min, chunk.max, hex(&chunk.data));
+    let text = |chunk: &Chunk| {
+        format!(
+            "{}..{} {}",
+            chunk.min_time,
+            chunk.max_time,
+            hex(&chunk.data)
+        )
+    };
     histograms.map(text).collect()
 }
 
@@ -122,8 +103,8 @@ fn texts_of(chunks: &EncodedChunks) -> Vec<String> {
 /// Replays a line; names the steps that give other bytes than Thanos gave.
 fn replay(line: &Value, downsampler: &mut HistogramDownsampler) -> Vec<&'static str> {
     let resolution = line["resolution"].as_i64().unwrap_or(FIVE_MINUTES_MS);
-    let raw = chunks(line, "raw");
-    let (five, hour) = (chunks(line, "five"), chunks(line, "hour"));
+    let raw = chunks(&line["raw"]);
+    let (five, hour) = (chunks(&line["five"]), chunks(&line["hour"]));
     let mut differs = Vec::new();
     let mut counts = Counts::default();
     let mut out = EncodedChunks::default();
@@ -142,7 +123,7 @@ fn replay(line: &Value, downsampler: &mut HistogramDownsampler) -> Vec<&'static 
     for run in runs(&five).filter(|run| run.iter().all(|c| c.encoding == Encoding::Aggr)) {
         let run: Vec<_> = run
             .iter()
-            .map(|c| (c.min, c.max, AggrChunk::parse(&c.data).unwrap()))
+            .map(|c| (c.min_time, c.max_time, AggrChunk::parse(&c.data).unwrap()))
             .collect();
         downsampler
             .aggregates(&run, resolution, 12 * resolution, &mut out, &mut counts)
@@ -159,14 +140,11 @@ fn replay(line: &Value, downsampler: &mut HistogramDownsampler) -> Vec<&'static 
 
 #[test]
 fn bytes_are_those_of_thanos() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/goldens/downsample.jsonl");
-    let text = std::fs::read_to_string(path).unwrap();
     let mut downsampler = HistogramDownsampler::default();
     let mut unseen: BTreeSet<&str> = INTENDED.iter().map(|(name, ..)| *name).collect();
     let (mut wrong, mut alike) = (Vec::new(), 0);
-    for line in text.lines() {
-        let line: Value = serde_json::from_str(line).unwrap();
-        let any = |field| chunks(&line, field).iter().any(is_histogram);
+    for line in cases() {
+        let any = |field: &str| chunks(&line[field]).iter().any(is_histogram);
         if !(any("raw") || any("five")) {
             continue;
         }
