@@ -1,7 +1,5 @@
 //! Reads `fixtures/goldens/downsample.jsonl`, see `fixtures/README.md`.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use crate::tsdb::chunkenc::Encoding;
@@ -16,8 +14,7 @@ pub(super) struct Chunk {
 
 /// All lines.
 pub(super) fn cases() -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/goldens/downsample.jsonl");
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = include_str!("../../fixtures/goldens/downsample.jsonl");
     let cases = text.lines().map(|line| serde_json::from_str(line).unwrap());
     cases.collect()
 }
