@@ -11,7 +11,7 @@ const FIVE_MINUTES: i64 = 300_000;
 const ONE_HOUR: i64 = 3_600_000;
 
 /// One raw block of 14 days.
-fn input(lab: &Lab) -> Input {
+pub fn input(lab: &Lab) -> Input {
     Input {
         interval: 30,
         hours: 336,

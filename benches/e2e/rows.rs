@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use crate::bucket;
 use crate::lab::{Input, Lab, Program, RAW_ONLY, REPLICA, Result};
+use crate::lower;
 use crate::measure::Cost;
 use crate::table;
 
@@ -17,6 +18,8 @@ fn flags(way: &str) -> &'static [&'static str] {
     match way {
         "penalty" => &[RAW_ONLY, REPLICA, PENALTY],
         "vertical" => &[RAW_ONLY, REPLICA],
+        "whole" => &[REPLICA],
+        "downsample" => &[],
         _ => &[RAW_ONLY],
     }
 }
@@ -235,6 +238,8 @@ pub fn prepare(lab: &Lab, row: &str, folder: &Path) -> Result<()> {
         "days" => (days_input(lab), "vertical"),
         "days-penalty" => (days_input(lab), "penalty"),
         "linear" => (pair(lab, 8), "penalty"),
+        "downsample" => (lower::input(lab), row),
+        "whole" => (days_input(lab), row),
         _ => return Err(format!("row {row:?} cannot be profiled")),
     };
     bucket::fresh_copy(&lab.input(input)?, folder)?;

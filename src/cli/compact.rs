@@ -167,7 +167,10 @@ impl Args {
 /// The settings with what is so for this bucket only.
 pub(super) fn for_bucket(settings: &Settings, bucket: &Bucket) -> Settings {
     let mut settings = settings.clone();
-    settings.machine.part_bytes = bucket.upload_settings().part_size as u64;
+    let machine = &mut settings.machine;
+    machine.part_bytes = bucket.upload_settings().part_size as u64;
+    machine.least_part_bytes = bucket.least_part() as u64;
+    machine.most_read_ahead_bytes = bucket.most_read_ahead();
     settings
 }
 

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use super::Counts;
 use super::columns::Columns;
-use super::window::{chunk_count, window_end};
+use super::window::{chunk_count, next_border, window_end};
 use crate::tsdb::chunkenc::{Aggr, FloatSamples, is_stale};
 
 /// What aggregates of floats need besides their input; memory is kept.
@@ -158,11 +158,13 @@ fn each_window(
     resolution: i64,
     mut each: impl FnMut(i64, &[f64]),
 ) {
-    let Some(&last) = ts.last() else {
+    let (Some(&first), Some(&last)) = (ts.first(), ts.last()) else {
         return;
     };
+    let mut border = window_end(first, resolution);
     while let Some((&first, later)) = ts.split_first() {
-        let end = window_end(first, resolution).min(last);
+        border = next_border(first, border, resolution);
+        let end = border.min(last);
         // The first one belongs to it even if time went back.
         let len = 1 + later.iter().take_while(|&&t| t <= end).count();
         each(end, &vs[..len]);

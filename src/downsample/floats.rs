@@ -9,9 +9,11 @@
 //! ```
 
 use super::columns::Columns;
-use super::window::{RAW_INTERVAL_MS, chunk_count, window_end};
+use super::window::{RAW_INTERVAL_MS, chunk_count, next_border, window_end};
 use super::{ChunkView, Counts};
-use crate::tsdb::chunkenc::{Aggr, Encoding, FloatSamples, decode_floats, is_stale, num_samples};
+use crate::tsdb::chunkenc::{
+    Aggr, Encoding, FloatSamples, decode_ascending, decode_floats, is_stale, num_samples,
+};
 use crate::tsdb::{Error, Result};
 
 /// Windows of one chunk, at most: its columns count samples in 16 bits, and the
@@ -156,20 +158,18 @@ impl RawFloats {
     /// that the index states.
     fn read_plain(&mut self, chunk: &ChunkView<'_>) -> Result<bool> {
         let start = self.samples.len();
-        match chunk.samples {
+        let ascending = match chunk.samples {
             Some((ts, vs)) => {
                 self.samples.ts.extend_from_slice(ts);
                 self.samples.vs.extend_from_slice(vs);
+                let two = ts.windows(2);
+                two.fold(true, |ok, two| ok & (two[0] < two[1]))
             }
-            None => {
-                decode_floats(chunk.encoding, chunk.data, &mut self.samples)?;
-            }
-        }
-        // With the last one before: something is always left of what was read.
-        let ascending = &self.samples.ts[start.saturating_sub(1)..];
-        let ascending = ascending
-            .windows(2)
-            .fold(true, |ok, two| ok & (two[0] < two[1]));
+            None => decode_ascending(chunk.encoding, chunk.data, &mut self.samples)?,
+        };
+        // Something is always left of what was read before.
+        let border = &self.samples.ts[start.saturating_sub(1)..];
+        let ascending = ascending && (start == 0 || border.len() < 2 || border[0] < border[1]);
         let ts = &self.samples.ts[start..];
         let stated = ts.first() == Some(&chunk.min_time) && ts.last() == Some(&chunk.max_time);
         Ok(ascending && stated)
@@ -289,20 +289,6 @@ fn chunk(ts: &[i64], vs: &[f64], how: How, out: &mut Columns) -> usize {
     counter.push(last_end, before);
     out.close((first_end, last_end));
     at
-}
-
-/// Last ms of the window of `t`; mostly that of the last one, `border`, or the one
-/// behind it, for which nothing has to be divided.
-#[inline(always)]
-fn next_border(t: i64, border: i64, resolution: i64) -> i64 {
-    let past = t.saturating_sub(border);
-    if past > 0 && past <= resolution {
-        return border.saturating_add(resolution);
-    }
-    if past <= 0 && past > -resolution {
-        return border;
-    }
-    window_end(t, resolution)
 }
 
 /// How many samples the first window has, which ends at `end`: at least one, as

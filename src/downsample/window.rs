@@ -16,6 +16,20 @@ pub(super) fn window_end(t: i64, resolution: i64) -> i64 {
         .saturating_add(resolution - 1)
 }
 
+/// Last ms of the window of `t`; mostly that of the last one, `border`, or the one
+/// behind it, for which nothing has to be divided.
+#[inline(always)]
+pub(super) fn next_border(t: i64, border: i64, resolution: i64) -> i64 {
+    let past = t.saturating_sub(border);
+    if past > 0 && past <= resolution {
+        return border.saturating_add(resolution);
+    }
+    if past <= 0 && past > -resolution {
+        return border;
+    }
+    window_end(t, resolution)
+}
+
 /// How many chunks a run becomes: `samples` samples over `[first, last]` (ms) of
 /// a series with one sample each `interval` ms, in windows of `resolution` ms.
 ///

@@ -223,6 +223,7 @@ impl Bucket {
         }
         let prefix = parse_name(&parts.scene, prefix)?;
         let store = FolderStore::new(dir).map_err(|err| parts.scene.blame("", &err))?;
+        parts.upload.part_size = FOLDER_PART;
         parts.folder = Some(Folder {
             store: store.clone(),
             prefix: prefix.clone(),
@@ -272,12 +273,38 @@ impl Bucket {
     }
 }
 
+/// S3 takes no smaller part but the last, bytes.
+const S3_LEAST_PART: usize = 5 << 20;
+
+/// Bytes written at once to a folder. 10,000 parts of it hold the largest index.
+const FOLDER_PART: usize = 2 << 20;
+
 /// Looking at it.
 impl Bucket {
     /// How this handle cuts what it uploads.
     #[must_use]
     pub fn upload_settings(&self) -> UploadSettings {
         self.upload
+    }
+
+    /// Least bytes of a part that is not the last: less than S3's 5 MiB in a
+    /// folder, where a part is nothing but a buffer of writes.
+    #[must_use]
+    pub fn least_part(&self) -> usize {
+        match self.kind() {
+            BucketKind::Folder => FOLDER_PART / 8,
+            BucketKind::S3 | BucketKind::Memory => S3_LEAST_PART,
+        }
+    }
+
+    /// Read-ahead of a job, bytes, past which it gets no faster: a folder has
+    /// no round trips to hide.
+    #[must_use]
+    pub fn most_read_ahead(&self) -> u64 {
+        match self.kind() {
+            BucketKind::Folder => 32 << 20,
+            BucketKind::S3 | BucketKind::Memory => 128 << 20,
+        }
     }
 
     /// Bucket name, or the path of a folder bucket.

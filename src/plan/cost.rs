@@ -39,8 +39,12 @@ pub struct Machine {
     /// Compactions and downsampling jobs may run side by side: those of one
     /// kind leave a quarter of memory and scratch to the other.
     pub two_lanes: bool,
-    /// Bytes of one part of an upload.
+    /// Bytes of one part of an upload, unless memory is short.
     pub part_bytes: u64,
+    /// The bucket takes no smaller part, bytes.
+    pub least_part_bytes: u64,
+    /// Read-ahead past which the bucket gets no faster, bytes.
+    pub most_read_ahead_bytes: u64,
     /// Bytes per second that the bucket delivers or takes.
     pub bucket_bytes_per_second: f64,
     /// CPU time of one sample that is decoded and mixed, ns.
@@ -64,6 +68,8 @@ impl Default for Machine {
             scratch_bytes: u64::MAX,
             two_lanes: true,
             part_bytes: 8 << 20,
+            least_part_bytes: 5 << 20,
+            most_read_ahead_bytes: 128 << 20,
             bucket_bytes_per_second: 400e6,
             mix_ns: 17.0,
             pass_ns: 3.0,

@@ -24,17 +24,11 @@ pub const BASE_BYTES: u64 = 32 << 20;
 /// The least budget that a run can be given, bytes.
 pub const LEAST_BYTES: u64 = 128 << 20;
 
-/// Read-ahead past which no bucket gets faster, bytes.
-const MOST_READ_AHEAD: u64 = 128 << 20;
-
 /// Chunks of a batch, unless memory is short, bytes.
 const BATCH: u64 = 1 << 20;
 
 /// A batch with its result, in terms of the chunks that it was made of.
 const BATCH_GROWTH: u64 = 3;
-
-/// S3 takes no smaller part, bytes.
-const LEAST_PART: u64 = 5 << 20;
 
 /// What a job may hold of each kind, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,11 +93,14 @@ impl JobMemory {
 
     /// The shares of a job that gets `budget` bytes.
     pub fn within(budget: u64, machine: &Machine, sizes: JobSizes) -> Self {
-        let read_ahead = (budget / 4).min(MOST_READ_AHEAD).min(2 * sizes.bytes_in);
+        let read_ahead = (budget / 4)
+            .min(machine.most_read_ahead_bytes)
+            .min(2 * sizes.bytes_in);
         let uploads = sizes.blocks_out.max(1);
+        let least_part = machine.least_part_bytes;
         let part = machine
             .part_bytes
-            .min((budget / 8 / uploads).max(LEAST_PART));
+            .min((budget / 8 / uploads).max(least_part));
         let parts = budget / 4 / part.max(1) / uploads;
         // Several objects at the same time keep a network busy together.
         let most = if uploads > 1 { 2 } else { 4 };
@@ -175,7 +172,9 @@ mod tests {
                         let shares = JobMemory::of(machine, sizes);
                         let total = shares.total(&sizes);
                         assert!(total <= most, "{budget} {threads} {shares:?}");
-                        assert!(shares.part >= LEAST_PART && shares.batch >= 16 << 10);
+                        assert!(
+                            shares.part >= machine.least_part_bytes && shares.batch >= 16 << 10
+                        );
                         // What is kept for the other lane is enough for any job.
                         let rest = JobMemory::within(all / 4, machine, sizes);
                         assert!(rest.total(&sizes) <= all / 4, "{budget} {threads} {rest:?}");

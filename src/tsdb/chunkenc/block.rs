@@ -38,13 +38,14 @@ pub(super) trait Decoder: Copy {
 /// Fills both slices, which are equally long, with the samples that follow.
 ///
 /// Samples past the end of the data decode as zeros and are found at the end,
-/// once for all. An error comes with its byte offset.
+/// once for all. An error comes with its byte offset. The decoder comes back as
+/// the last sample left it.
 pub(super) fn decode<D: Decoder>(
     mut decoder: D,
     r: BitReader<'_>,
     ts: &mut [i64],
     vs: &mut [f64],
-) -> Result<(), (Fault, usize)> {
+) -> Result<D, (Fault, usize)> {
     let mut pad = [0; PADDED];
     // The padded copy lives shorter than the data, and so must its reader.
     let mut r: BitReader<'_> = r;
@@ -57,7 +58,7 @@ pub(super) fn decode<D: Decoder>(
     match result {
         Err(BadWindow) => Err((Fault::Window, r.byte_offset())),
         Ok(()) if r.overrun() => Err((Fault::TooShort, r.byte_offset())),
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(decoder),
     }
 }
 

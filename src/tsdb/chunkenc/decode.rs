@@ -2,7 +2,7 @@
 
 use super::{
     Encoding, FloatHistogramIter, FloatHistogramScratch, FloatSamples, HistogramIter,
-    HistogramScratch, Kind, decode_xor, decode_xor2,
+    HistogramScratch, Kind, decode_xor, decode_xor_ascending, decode_xor2,
 };
 use crate::tsdb::{Error, Result};
 
@@ -89,6 +89,20 @@ pub fn decode_floats(encoding: Encoding, data: &[u8], out: &mut FloatSamples) ->
         Encoding::Xor2 => decode_xor2(data, out),
         _ => Err(not_plain(encoding)),
     }
+}
+
+/// The same; true if the times are known to ascend, each above the one before.
+///
+/// # Errors
+/// As [`decode_floats`].
+pub fn decode_ascending(encoding: Encoding, data: &[u8], out: &mut FloatSamples) -> Result<bool> {
+    if encoding == Encoding::Xor {
+        return decode_xor_ascending(data, out);
+    }
+    let start = out.len();
+    decode_floats(encoding, data, out)?;
+    let ts = out.ts.get(start..).unwrap_or_default();
+    Ok(ts.is_sorted_by(|before, t| before < t))
 }
 
 #[cold]

@@ -50,7 +50,7 @@ mod xor;
 mod xor2;
 
 pub use aggr::{Aggr, AggrChunk, AggrColumn, encode_aggr, put_aggr_column};
-pub use decode::{DecodeScratch, Decoded, decode_chunk, decode_floats};
+pub use decode::{DecodeScratch, Decoded, decode_ascending, decode_chunk, decode_floats};
 pub use floats::FloatSamples;
 pub use histogram::{
     Append, CounterReset, FloatHistogram, FloatHistogramEncoder, FloatHistogramIter,
@@ -59,6 +59,7 @@ pub use histogram::{
 pub(crate) use histogram::{CUSTOM_SCHEMA, Merge, Walk, reduce};
 pub use series::{EncodedChunk, EncodedChunks, SAMPLES_PER_CHUNK, SeriesEncoder};
 pub(crate) use xor::MAX_SAMPLES;
+use xor::decode_xor_ascending;
 pub use xor::{XorEncoder, XorIter, decode_xor};
 pub use xor2::{Xor2Iter, decode_xor2};
 

@@ -14,6 +14,8 @@
 //!
 //! `leading` is cut off at 31, because it has 5 bits.
 
+use std::hint::select_unpredictable;
+
 use super::bits::{BitReader, BitRun};
 
 /// Where the significant bits lie, as a decoder remembers it.
@@ -161,16 +163,16 @@ pub(super) fn put_xor_after(
     }
     let leading = delta.leading_zeros().min(31);
     let trailing = delta.trailing_zeros();
-    // `&`, not `&&`: the outcome is a coin toss, so one branch for both.
-    if (leading >= window.leading) & (trailing >= window.trailing) {
-        w.put((prefix << 2) | 0b10, prefix_len + 2);
-    } else {
-        *window = WriteWindow { leading, trailing };
-        // A length of 64 overflows its 6 bits to 0, which is how it is written.
-        let length = u64::from(64 - leading - trailing) & 63;
-        let control = (0b11 << 11) | (u64::from(leading) << 6) | length;
-        w.put((prefix << 13) | control, prefix_len + 13);
-    }
+    // Whether the last window is wide enough is a coin toss: no branch for it.
+    let fits = (leading >= window.leading) & (trailing >= window.trailing);
+    // A length of 64 overflows its 6 bits to 0, which is how it is written.
+    let length = u64::from(64 - leading - trailing) & 63;
+    let control = (0b11 << 11) | (u64::from(leading) << 6) | length;
+    let control = select_unpredictable(fits, 0b10, control);
+    let bits = select_unpredictable(fits, 2, 13);
+    window.leading = select_unpredictable(fits, window.leading, leading);
+    window.trailing = select_unpredictable(fits, window.trailing, trailing);
+    w.put((prefix << bits) | control, prefix_len + bits);
     w.put_wide(
         delta >> window.trailing,
         64 - window.leading - window.trailing,

@@ -39,6 +39,8 @@ struct State {
     t: i64,
     /// Last difference of timestamps, modulo 2^64.
     delta: i64,
+    /// All differences less one, ORed: what says cheaply that all are positive.
+    deltas: i64,
     value: u64,
     window: ReadWindow,
 }
@@ -50,6 +52,7 @@ impl State {
         Ok(Self {
             t,
             delta: 0,
+            deltas: 0,
             value: r.read(64),
             window: ReadWindow::WHOLE,
         })
@@ -58,9 +61,22 @@ impl State {
     /// Reads sample 1.
     fn second(&mut self, r: &mut BitReader<'_>) -> Result<(), Fault> {
         self.delta = r.read_uvarint().ok_or(Fault::LongVarint)?.cast_signed();
-        self.t = self.t.wrapping_add(self.delta);
+        self.go_on();
         self.value = read_xor(r, self.value, &mut self.window)?;
         Ok(())
+    }
+
+    /// Goes on to the time of the next sample, whose difference is known.
+    #[inline(always)]
+    fn go_on(&mut self) {
+        self.t = self.t.wrapping_add(self.delta);
+        self.deltas |= self.delta.wrapping_sub(1);
+    }
+
+    /// True if every time is later than the one before: all differences lie in
+    /// 1 ..= 2^46, so that 65,535 of them cannot go around once unnoticed.
+    fn ascends(&self, first: i64) -> bool {
+        self.deltas >> 46 == 0 && first <= self.t
     }
 
     /// Adds a delta of delta of `n` bits.
@@ -96,7 +112,7 @@ impl Decoder for State {
                 }
                 _ => bits.skip(1),
             }
-            state.t = state.t.wrapping_add(state.delta);
+            state.go_on();
             // At least 40 bits are left; the code of a window has 13.
             match read_xor_roomy(&mut bits, state.value, &mut state.window) {
                 Ok(value) => state.value = value,
@@ -133,7 +149,7 @@ impl Decoder for State {
                 self.delta = self.delta.wrapping_add(r.read(64).cast_signed());
             }
         }
-        self.t = self.t.wrapping_add(self.delta);
+        self.go_on();
         self.value = read_xor(r, self.value, &mut self.window)?;
         Ok(())
     }
@@ -149,22 +165,32 @@ impl Decoder for State {
 /// # Errors
 /// Corrupt data: too short for its sample count, or a window that sticks out.
 pub fn decode_xor(data: &[u8], out: &mut FloatSamples) -> Result<()> {
+    decode_xor_ascending(data, out).map(|_| ())
+}
+
+/// The same; true if the times are known to ascend, each above the one before.
+///
+/// # Errors
+/// As [`decode_xor`].
+pub fn decode_xor_ascending(data: &[u8], out: &mut FloatSamples) -> Result<bool> {
     let total = read_count(data)?;
     let r = BitReader::new(data, HEADER);
     out.append(data, total, |ts, vs| decode_block(r, ts, vs))
         .map_err(|(fault, offset)| fault.at(offset, "xor", total))
 }
 
+/// True if the times ascend.
 fn decode_block(
     mut r: BitReader<'_>,
     ts: &mut [i64],
     vs: &mut [f64],
-) -> Result<(), (Fault, usize)> {
+) -> Result<bool, (Fault, usize)> {
     let mut samples = ts.iter_mut().zip(vs.iter_mut());
     let Some((t, v)) = samples.next() else {
-        return Ok(());
+        return Ok(true);
     };
     let mut state = State::first(&mut r).map_err(|fault| (fault, r.byte_offset()))?;
+    let first = state.t;
     (*t, *v) = state.sample();
     if let Some((t, v)) = samples.next() {
         let second = state.second(&mut r);
@@ -174,10 +200,10 @@ fn decode_block(
     if r.overrun() {
         return Err((Fault::TooShort, r.byte_offset()));
     }
-    match (ts.get_mut(2..), vs.get_mut(2..)) {
-        (Some(ts), Some(vs)) => block::decode(state, r, ts, vs),
-        _ => Ok(()),
+    if let (Some(ts), Some(vs)) = (ts.get_mut(2..), vs.get_mut(2..)) {
+        state = block::decode(state, r, ts, vs)?;
     }
+    Ok(state.ascends(first))
 }
 
 /// Reads an XOR chunk sample by sample.
@@ -200,6 +226,7 @@ impl<'a> XorIter<'a> {
             state: State {
                 t: 0,
                 delta: 0,
+                deltas: 0,
                 value: 0,
                 window: ReadWindow::WHOLE,
             },

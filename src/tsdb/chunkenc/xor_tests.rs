@@ -6,7 +6,7 @@ use super::bits::{BitReader, BitRun, BitWriter};
 use super::model::{Bits, xor_chunk};
 use super::{
     EncodedChunks, Encoding, FloatSamples, STALE_NAN, SeriesEncoder, XorEncoder, XorIter,
-    decode_xor, num_samples, varbit,
+    decode_ascending, decode_xor, num_samples, varbit,
 };
 
 /// Values that use every way to be coded.
@@ -88,6 +88,28 @@ proptest! {
         block.push(-1, -1.0);
         decode_xor(&data, &mut block).unwrap();
         prop_assert_eq!(&bits_of(block.iter().skip(1)), &expected);
+    }
+
+    #[test]
+    fn what_is_said_to_ascend_does(
+        samples in samples(200),
+        steps in prop::collection::vec(prop_oneof![1_i64..100_000, -3_i64..3, Just(i64::MAX), any::<i64>()], 0..6),
+    ) {
+        // Mostly regular, with a few steps that may go back or around.
+        let mut t = samples.first().map_or(0, |s| s.0);
+        let regular = samples.iter().enumerate().map(|(i, &(_, v))| {
+            t = t.wrapping_add(steps.get(i).copied().unwrap_or(15_000));
+            (t, v)
+        });
+        for samples in [regular.collect::<Vec<_>>(), samples.clone()] {
+            let mut block = FloatSamples::default();
+            let said = decode_ascending(Encoding::Xor, &encode(&samples), &mut block).unwrap();
+            let so = block.ts.is_sorted_by(|a, b| a < b);
+            prop_assert!(so || !said, "{:?}", block.ts);
+            let small = |w: &[i64]| w[1].checked_sub(w[0]).is_some_and(|d| d <= 1 << 46);
+            let usual = block.ts.windows(2).all(small);
+            prop_assert!(!(so && usual) || said, "{:?}", block.ts);
+        }
     }
 
     #[test]
