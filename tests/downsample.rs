@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use lithify::block::meta::Meta;
 use lithify::compact::report::RunReport;
+use lithify::compact::savings::savings;
 use lithify::objstore::Bucket;
 use lithify::plan::{Dedup, JobKind, Settings};
 use lithify::tsdb::chunkenc::{Aggr, AggrChunk, FloatSamples, STALE_NAN, decode_xor};
@@ -217,6 +218,17 @@ async fn one_pass_makes_what_several_make() {
     }
 }
 
+/// Bytes of index and segments, and samples, of the raw block of 14 days.
+async fn long_raw_block(bucket: &Bucket) -> (u64, u64) {
+    let metas = live_metas(bucket).await;
+    let long = |m: &&Meta| m.tsdb.max_time - m.tsdb.min_time == 14 * DAY;
+    let mut raw = metas.iter().filter(long);
+    let raw = raw.find(|m| m.thanos.downsample.resolution == 0).unwrap();
+    let objects = bucket.list(&raw.id().to_string()).await.unwrap();
+    let data = objects.iter().filter(|o| !o.name.ends_with(".json"));
+    (data.map(|o| o.size).sum(), raw.tsdb.stats.num_samples)
+}
+
 #[tokio::test]
 async fn a_block_that_is_gone_is_made_again_from_what_is_there() {
     let bucket = bucket();
@@ -235,6 +247,16 @@ async fn a_block_that_is_gone_is_made_again_from_what_is_there() {
         let made = report.jobs[0].results.iter().map(|r| r.resolution);
         assert_eq!(made.collect::<Vec<_>>(), [resolution]);
         assert_eq!(report.jobs[0].resolution, resolution / ONE_HOUR * FIVE);
+        // Its ratio is to raw, whatever it was made of.
+        let total = savings(&report).total;
+        let saved = total.iter().find(|s| s.resolution_ms == resolution);
+        let to_raw = saved.unwrap().to_raw.unwrap();
+        let (raw_bytes, raw_samples) = long_raw_block(&bucket).await;
+        assert_eq!(
+            (to_raw.raw_bytes, to_raw.raw_samples),
+            (raw_bytes, raw_samples)
+        );
+        assert_eq!(to_raw.samples, report.jobs[0].results[0].samples);
         assert!(files(&bucket).await == before, "{resolution}");
     }
 }

@@ -14,6 +14,7 @@ mod readers;
 #[path = "support/files.rs"]
 mod support;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,11 +40,20 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// One test, so that nothing reads while the seeds are written.
+/// One test, so that nothing reads while the seeds are written: what is committed
+/// is what the code makes, no seed more or less, and every input is survived.
 #[test]
 fn every_input_is_survived() {
+    let made = made_seeds();
     if std::env::var_os("LITHIFY_WRITE_SEEDS").is_some() {
-        write_seeds();
+        write_seeds(&made);
+    }
+    let committed = committed_seeds();
+    let (names, makes): (Vec<_>, Vec<_>) = (committed.keys().collect(), made.keys().collect());
+    assert_eq!(names, makes, "seeds that are committed, and that are made");
+    for (name, data) in &made {
+        let same = committed[name] == *data;
+        assert!(same, "{name} is out of date: LITHIFY_WRITE_SEEDS=1");
     }
     let mut readers: BTreeMap<&str, readers::Reader> = readers::READERS.into();
     let (mut bytes, mut broken) = (0, Vec::new());
@@ -110,21 +120,51 @@ fn chunks(segment: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-fn write_seeds() {
+/// `<reader>/seed-<name>` and its bytes.
+type Seeds = BTreeMap<String, Vec<u8>>;
+
+fn committed_seeds() -> Seeds {
+    let mut seeds = Seeds::new();
     for (reader, _) in readers::READERS {
-        let folder = inputs().join(reader);
-        fs::create_dir_all(&folder).unwrap();
-        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
-        for old in files(&folder) {
-            if name(&old).starts_with("seed-") {
-                fs::remove_file(old).unwrap();
+        for file in files(&inputs().join(reader)) {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            if name.starts_with("seed-") {
+                seeds.insert(format!("{reader}/{name}"), fs::read(&file).unwrap());
             }
         }
     }
+    seeds
+}
+
+/// Writes what differs, and removes what is made no more.
+fn write_seeds(made: &Seeds) {
+    for (reader, _) in readers::READERS {
+        fs::create_dir_all(inputs().join(reader)).unwrap();
+    }
+    let old = committed_seeds();
+    for name in old.keys().filter(|name| !made.contains_key(*name)) {
+        fs::remove_file(inputs().join(name)).unwrap();
+    }
+    for (name, data) in made
+        .iter()
+        .filter(|(name, data)| old.get(*name) != Some(*data))
+    {
+        fs::write(inputs().join(name), data).unwrap();
+    }
+}
+
+fn made_seeds() -> Seeds {
+    let made = RefCell::new(Seeds::new());
     let seed = |reader: &str, name: &str, data: &[u8]| {
-        let file = inputs().join(reader).join(format!("seed-{name}"));
-        fs::write(file, data).unwrap();
+        let name = format!("{reader}/seed-{name}");
+        let other = made.borrow_mut().insert(name.clone(), data.to_vec());
+        assert!(other.is_none(), "two seeds are called {name}");
     };
+    make_seeds(&seed);
+    made.into_inner()
+}
+
+fn make_seeds(seed: &impl Fn(&str, &str, &[u8])) {
     seed("index", "v1", &block_file("index-v1", "index"));
     let mut by_encoding: BTreeMap<u8, Vec<Vec<u8>>> = BTreeMap::new();
     for name in ENCODINGS {
@@ -148,13 +188,13 @@ fn write_seeds() {
             seed(reader, &format!("{encoding}-{i}"), chunk);
         }
     }
-    aggregate_seeds(&by_encoding, &seed);
-    downsample_seeds(&seed);
-    tombstone_seeds(&seed);
-    json_seeds(&seed);
-    yaml_seeds(&seed);
-    merge_seeds(&seed);
-    plan_seeds(&seed);
+    aggregate_seeds(&by_encoding, seed);
+    downsample_seeds(seed);
+    tombstone_seeds(seed);
+    json_seeds(seed);
+    yaml_seeds(seed);
+    merge_seeds(seed);
+    plan_seeds(seed);
 }
 
 fn aggregate_seeds(chunks: &BTreeMap<u8, Vec<Vec<u8>>>, seed: &impl Fn(&str, &str, &[u8])) {
@@ -310,7 +350,11 @@ fn merge_seeds(seed: &impl Fn(&str, &str, &[u8])) {
 
 /// Blocks of 2 hours, one `meta.json` in a line.
 fn plan_seeds(seed: &impl Fn(&str, &str, &[u8])) {
-    for (name, options, overlap) in [("compact", 0, 0), ("vertical", 0b111, 600_000)] {
+    for (name, options, overlap) in [
+        ("compact", 0, 0),
+        ("vertical", 0b111, 600_000),
+        ("retention", 1 << 5, 0),
+    ] {
         let mut text = vec![options];
         for i in 0..6_i64 {
             let (min, max) = (i * 7_200_000 - overlap, (i + 1) * 7_200_000);

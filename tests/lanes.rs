@@ -16,7 +16,8 @@ use std::time::Duration;
 use lithify::compact::Compactor;
 use lithify::compact::report::{RunReport, Task};
 use lithify::objstore::Bucket;
-use lithify::plan::{Job, Lane, Lanes, Settings};
+use lithify::plan::group::GroupKey;
+use lithify::plan::{Job, JobKind, Lane, Lanes, Settings};
 use lithify::runtime::clock::FixedClock;
 use object_store::memory::InMemory;
 use support::blocks::{self, Spec, labels, live_metas};
@@ -272,6 +273,54 @@ async fn what_fails_in_one_lane_is_told_and_costs_nothing_else() {
             );
         }
     }
+}
+
+/// Here the lanes are those of the program: one block of 48 hours that is to be
+/// downsampled and cannot be read, beside a stream with compactions.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_downsampling_that_fails_is_told_as_one_and_costs_no_compaction() {
+    let store = Arc::new(InMemory::new());
+    let plain = Bucket::from_store("plain", Arc::clone(&store)).unwrap();
+    let long = spec("d", 0, 48);
+    blocks::write(&plain, &long).await;
+    for one in windows("c", 5) {
+        blocks::write(&plain, &one).await;
+    }
+    let settings = || Settings {
+        downsampling: true,
+        ..replica_settings()
+    };
+    let victim = format!("{}/chunks/000001", long.id);
+    let denied = WedgedStore::new(Arc::clone(&store), move |op, name| {
+        (op == Op::Get && name == victim).then_some(Fault::Deny)
+    });
+    let bucket = Bucket::from_store("failing", denied).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let mut compactor = lanes_of_one(&bucket, settings(), scratch.path());
+    compactor.options.lane_of = Job::lane;
+    let report = compactor.run().await.unwrap();
+    let [failure] = &report.failures[..] else {
+        panic!("{:?}", report.failures);
+    };
+    let task = Task::Downsampling {
+        group: GroupKey::of(0, &long.labels),
+        labels: long.labels.clone(),
+        sources: vec![long.id],
+    };
+    assert_eq!(failure.task, task);
+    assert_eq!(report.failed_jobs(), 1);
+    assert_eq!(report.jobs.len(), 1, "the compaction beside it");
+    assert_eq!(ranges(&plain, "c").await, [(0, 8), (8, 10)]);
+    let json: serde_json::Value =
+        serde_json::from_slice(&report.to_json(later()).unwrap()).unwrap();
+    let told = &json["failures"][0];
+    assert_eq!(told["task"], "downsampling");
+    assert_eq!(told["blocks"], serde_json::json!([long.id.to_string()]));
+    // Nothing keeps it from the next run.
+    assert_eq!(ranges(&plain, "d").await, [(0, 48)]);
+    let report = run(&plain, settings()).await;
+    assert_eq!(report.jobs[0].kind, JobKind::Downsampling);
+    assert_eq!(ranges(&plain, "d").await, [(0, 48), (0, 48)]);
 }
 
 /// Ranges of live blocks of a stream, in hours.

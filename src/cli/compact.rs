@@ -1,6 +1,5 @@
 //! `lithify compact`: the flags of `thanos compact`, and a run with them.
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use super::flags::{
     BucketFlags, CompactionFlags, DryRun, Given, LaneFlags, PolicyFlags, QuarantineFlags,
     RetentionFlags, RunFlags, SelectionFlags, ServiceFlags,
 };
+use super::report_file::ReportFile;
 use super::{Outcome, dry_run, findings, human, quarantine, warn};
 use crate::compact::report::RunReport;
 use crate::compact::{Compactor, Options, keep, savings};
@@ -61,7 +61,7 @@ impl Args {
         let replicas = !self.compaction.replica_labels().is_empty();
         self.policy.check(replicas)?;
         self.lanes.check()?;
-        self.run.check()?;
+        self.run.check(given, &mut warnings)?;
         self.service.check(given)?;
         // Neither cores nor time matter to it.
         findings::check(&self.settings(1, 0)?, &mut warnings)?;
@@ -181,76 +181,69 @@ async fn compact_all(
     settings: &Settings,
     pool: &Arc<ThreadPool>,
 ) -> Result<Outcome> {
-    let or_cores = |n: Option<u16>| n.map_or_else(|| pool.current_num_threads(), usize::from);
-    let concurrency = or_cores(args.compaction.concurrency);
     let machine = &settings.machine;
     let (memory, scratch) = (machine.memory_bytes, machine.scratch_bytes);
     tracing::debug!(memory, scratch, "budget in bytes");
     let mut outcome = Outcome::Done;
     let mut failed = None;
-    let mut written = Vec::new();
+    let mut file = ReportFile::new(args.run.report());
     for bucket in buckets {
-        let compactor = Compactor {
-            bucket: bucket.clone(),
-            clock: Arc::new(SystemClock),
-            options: Options {
-                plan: for_bucket(settings, bucket),
-                concurrency,
-                downsample_concurrency: or_cores(args.retention.downsample_concurrency),
-                fetch_concurrency: usize::from(args.bucket.meta_fetch_concurrency),
-                scratch: args.bucket.data_dir.join("compact"),
-                merge: merge::merge,
-                lane_of: Job::lane,
-                max_quarantined: args.quarantine.max_blocks,
-            },
-            pool: Arc::clone(pool),
-        };
-        let report = compactor.run().await;
+        let report = compactor(args, bucket, settings, pool).run().await;
         bucket.settle().await;
-        if let Ok(report) = &report {
-            let ended_ms = SystemClock.now_ms();
-            keep_report(bucket, report).await;
-            if let Some(file) = &args.run.report {
-                written.push(report.to_json(ended_ms)?);
-                write_reports(file, &written)?;
+        let ended_ms = SystemClock.now_ms();
+        let (report, end) = match report {
+            Ok(report) => {
+                keep_report(bucket, &report).await;
+                let end = summary(bucket.name(), &report, file.takes_stdout());
+                (Some(report), end)
             }
-        }
-        match report.and_then(|report| summary(bucket.name(), &report)) {
+            Err(error) => (None, Err(error)),
+        };
+        file.add(bucket.name(), ended_ms, report, end.as_ref().err());
+        match end {
             Ok(Outcome::Partial) => outcome = Outcome::Partial,
             Ok(_) => {}
-            // The others have nothing to do with it.
-            Err(error) if buckets.len() > 1 => {
-                let (chain, cure) = (error.chain(), error.cure().unwrap_or(""));
-                tracing::error!(bucket = bucket.name(), error = chain, cure, "bucket failed");
+            Err(error) => {
+                // The others have nothing to do with it.
+                if buckets.len() > 1 {
+                    let (chain, cure) = (error.chain(), error.cure().unwrap_or(""));
+                    tracing::error!(bucket = bucket.name(), error = chain, cure, "bucket failed");
+                }
                 failed.get_or_insert(error);
             }
-            Err(error) => return Err(error),
         }
+    }
+    if let Err(error) = file.finish() {
+        // The work is done: whoever waits for the file has to look.
+        outcome = Outcome::Partial;
+        let (chain, cure) = (error.chain(), error.cure().unwrap_or(""));
+        tracing::error!(error = chain, cure, "report not written");
     }
     failed.map_or(Ok(outcome), Err)
 }
 
-/// Writes the reports of all runs so far to `--report`, one JSON value after
-/// the other; `-` gets each as soon as it is there.
-///
-/// # Errors
-/// Names the file that cannot be written.
-fn write_reports(file: &Path, reports: &[Vec<u8>]) -> Result<()> {
-    let done = if file == Path::new("-") {
-        let newest = reports.last().map_or(&[][..], Vec::as_slice);
-        let mut out = std::io::stdout().lock();
-        out.write_all(newest).and_then(|()| out.write_all(b"\n"))
-    } else {
-        let mut all = reports.join(&b'\n');
-        all.push(b'\n');
-        std::fs::write(file, all)
-    };
-    done.map_err(|e| {
-        let what = format!("cannot write the report to {}", file.display());
-        Error::new(Kind::Config, what)
-            .with_source(e)
-            .with_cure("the run itself is done; check the folder given with --report")
-    })
+fn compactor(
+    args: &Args,
+    bucket: &Bucket,
+    settings: &Settings,
+    pool: &Arc<ThreadPool>,
+) -> Compactor {
+    let or_cores = |n: Option<u16>| n.map_or_else(|| pool.current_num_threads(), usize::from);
+    Compactor {
+        bucket: bucket.clone(),
+        clock: Arc::new(SystemClock),
+        options: Options {
+            plan: for_bucket(settings, bucket),
+            concurrency: or_cores(args.compaction.concurrency),
+            downsample_concurrency: or_cores(args.retention.downsample_concurrency),
+            fetch_concurrency: usize::from(args.bucket.meta_fetch_concurrency),
+            scratch: args.bucket.data_dir.join("compact"),
+            merge: merge::merge,
+            lane_of: Job::lane,
+            max_quarantined: args.quarantine.max_blocks,
+        },
+        pool: Arc::clone(pool),
+    }
 }
 
 /// A report that cannot be kept is no reason to call the run failed.
@@ -295,8 +288,9 @@ fn limits(report: &RunReport) {
     }
 }
 
-/// The last line of a run, and its outcome.
-fn summary(bucket: &str, report: &RunReport) -> Result<Outcome> {
+/// The last line of a run, and its outcome. Pages for people go to standard
+/// output, unless that is `taken`.
+fn summary(bucket: &str, report: &RunReport, taken: bool) -> Result<Outcome> {
     let ledger = report.ledger();
     tracing::info!(
         bucket,
@@ -332,7 +326,7 @@ fn summary(bucket: &str, report: &RunReport) -> Result<Outcome> {
         );
     }
     limits(report);
-    quarantine::show(report)?;
+    quarantine::show(report, taken)?;
     let failed = report.failed_jobs();
     if failed > 0 && report.jobs.is_empty() {
         let what = format!("all {failed} jobs failed");

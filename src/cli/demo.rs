@@ -182,9 +182,11 @@ fn print(
          \nTry next\n\
          \x20 ls {root}/bucket\n\
          \x20 lithify compact --objstore.config-file={root}/bucket.yml \\\n\
-         \x20   --data-dir={root}/scratch --deduplication.replica-label=prometheus_replica \\\n\
+         \x20   --data-dir={root}/scratch \\\n\
+         \x20   --deduplication.replica-label=prometheus_replica \\\n\
          \x20   --deduplication.replica-label=receive_replica      # finds nothing to do\n\
-         \x20 thanos tools bucket inspect --objstore.config-file={root}/bucket.yml"
+         \x20 thanos tools bucket inspect \\\n\
+         \x20   --objstore.config-file={root}/bucket.yml"
     )
 }
 

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | 0 | done, or nothing to do |
 //! | 1 | failed: nothing of what was asked for could be done |
-//! | 2 | the command line itself is wrong |
-//! | 3 | partial: some streams were left alone or failed, the others are done |
+//! | 2 | the command line itself is wrong, or `--report` names what cannot be written |
+//! | 3 | partial: some streams were left alone or failed, or `--report` was not written; the rest is done |
 //!
 //! `compact --dry-run` ends with 0; with `--detailed-exitcode`, as people know
 //! it from `terraform plan`, with 2 if there is something to do, and with 1 if
@@ -23,6 +23,7 @@ mod findings;
 mod flags;
 mod human;
 mod quarantine;
+mod report_file;
 pub mod size;
 mod text;
 mod time_bound;
@@ -136,6 +137,15 @@ impl Cli {
         Ok(warnings)
     }
 
+    /// Looks at files that are written at the end only, before anything is done.
+    fn check_files(&self) -> Result<()> {
+        match &self.command {
+            Command::Compact(args) => report_file::check(args.run.report()),
+            #[cfg(feature = "demo")]
+            Command::Demo(_) => Ok(()),
+        }
+    }
+
     fn run(self) -> Result<Outcome> {
         let warnings = self.check()?;
         let format = self.process.format()?;
@@ -149,6 +159,10 @@ impl Cli {
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::read(std::env::args_os()).unwrap_or_else(|e| e.exit());
+    if let Err(error) = cli.check_files() {
+        report(&error);
+        return ExitCode::from(2);
+    }
     match cli.run() {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(3),

@@ -8,11 +8,12 @@ use crate::compact::report::RunReport;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Held, HeldReason};
 
-/// Writes the page to standard output, if there is anything to say.
+/// Writes the page to standard output, or to standard error if that is `taken`,
+/// if there is anything to say.
 ///
 /// # Errors
-/// Standard output cannot be written to.
-pub(super) fn show(report: &RunReport) -> Result<()> {
+/// It cannot be written.
+pub(super) fn show(report: &RunReport, taken: bool) -> Result<()> {
     if report.quarantine_full {
         tracing::error!(
             marked = report.quarantined.len(),
@@ -21,9 +22,14 @@ pub(super) fn show(report: &RunReport) -> Result<()> {
         );
     }
     let page = page(report);
-    let mut out = std::io::stdout().lock();
-    out.write_all(page.as_bytes())
-        .map_err(|e| Error::new(Kind::Retry, "cannot write to standard output").with_source(e))
+    let (written, to) = if taken {
+        let done = std::io::stderr().lock().write_all(page.as_bytes());
+        (done, "standard error")
+    } else {
+        let done = std::io::stdout().lock().write_all(page.as_bytes());
+        (done, "standard output")
+    };
+    written.map_err(|e| Error::new(Kind::Retry, format!("cannot write to {to}")).with_source(e))
 }
 
 const FULL_CURE: &str = "so many at once look like one common fault: check the store, the network \

@@ -32,7 +32,7 @@ pub const SCHEMA: &str = "lithify.report/2";
 
 /// A run as JSON; times in ms since the epoch, sizes in bytes.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Kept<'a> {
+pub(super) struct Kept<'a> {
     schema: &'static str,
     version: &'static str,
     ended_ms: i64,
@@ -170,7 +170,13 @@ impl RunReport {
     /// # Errors
     /// Never in practice: all of it can be written as JSON.
     pub fn to_json(&self, ended_ms: i64) -> Result<Vec<u8>> {
-        let kept = Kept {
+        serde_json::to_vec_pretty(&self.kept(ended_ms))
+            .map_err(|e| Error::new(Kind::Internal, "cannot write the report").with_source(e))
+    }
+
+    /// The same as values.
+    pub(super) fn kept(&self, ended_ms: i64) -> Kept<'_> {
+        Kept {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
             ended_ms,
@@ -196,9 +202,7 @@ impl RunReport {
             cleaned: &self.cleaned,
             held: self.left_alone(),
             problems: self.unusable(),
-        };
-        serde_json::to_vec_pretty(&kept)
-            .map_err(|e| Error::new(Kind::Internal, "cannot write the report").with_source(e))
+        }
     }
 
     fn left_alone(&self) -> Vec<Left<'_>> {

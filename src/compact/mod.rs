@@ -19,7 +19,8 @@
 //! - [`quarantine`] finds out whether a block is damaged, and marks it if so.
 //! - [`run`] is one run, `lanes` directs its lanes, `given_up` knows what is not
 //!   tried again; [`report`] is what it tells at the end, [`keep`] puts that into
-//!   the bucket, [`savings`] computes what was saved. `budget` is what jobs share.
+//!   the bucket, [`document`] those of several buckets into one document,
+//!   [`savings`] computes what was saved. `budget` is what jobs share.
 //!
 //! Invariants:
 //!
@@ -39,6 +40,7 @@ mod budget;
 mod check;
 pub mod clusters;
 mod delete;
+pub mod document;
 mod findings;
 mod given_up;
 pub mod job;

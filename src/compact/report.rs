@@ -270,3 +270,7 @@ impl RunReport {
         self.failures.iter().filter(job).count()
     }
 }
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

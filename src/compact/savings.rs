@@ -16,17 +16,21 @@
 //!   **gone**: marked by somebody else, or by a job that failed afterwards.
 //! - Bytes are those of index and segments, as listed. What is marked leaves the
 //!   bucket only after the deletion delay, see `deleted` in the report.
-//! - Ratios compare blocks with the raw ones that they were made from, in the
-//!   same job: never different ranges of time.
+//! - Ratios compare blocks with the raw ones that they were made from: never
+//!   different ranges of time, and no raw block twice. 1h that was made of 5m
+//!   compares with the raw blocks of the same origin, if the bucket still has
+//!   them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use ulid::Ulid;
 
 use super::report::{JobReport, RunReport};
-use crate::block::meta::Labels;
+use crate::block::meta::{Labels, Meta};
 use crate::downsample::{self, FIVE_MINUTES_MS, ONE_HOUR_MS};
 use crate::plan::filter::{out_of_scope, strip};
 use crate::plan::group::GroupKey;
@@ -49,6 +53,8 @@ struct SeenBlock {
     /// It was there, without deletion mark, at the first look.
     first: bool,
     marked: bool,
+    /// `None` for a result of this run that no look has seen.
+    meta: Option<Arc<Meta>>,
 }
 
 impl Seen {
@@ -80,7 +86,47 @@ impl Seen {
             },
             first: self.looks == 1,
             marked: false,
+            meta: Some(Arc::clone(&block.meta)),
         }
+    }
+
+    /// The raw blocks of a stream that go back to exactly these level-1 blocks,
+    /// together, without those that another one of them holds. `None` if some
+    /// are missing, or if two overlap: each may have samples of the other.
+    fn raw_of(&self, labels: &Labels, origin: &BTreeSet<Ulid>) -> Option<Size> {
+        let of_origin = |block: &&SeenBlock| {
+            let mut sources = block.sources().iter();
+            block.resolution == 0 && block.labels == *labels && sources.all(|s| origin.contains(s))
+        };
+        let mut raw: Vec<&SeenBlock> = self.blocks.values().filter(of_origin).collect();
+        raw.sort_by_key(|block| Reverse(block.sources().len()));
+        let mut size = Size::default();
+        let (mut found, mut ranges) = (BTreeSet::new(), Vec::new());
+        for block in raw {
+            if block.sources().iter().all(|s| found.contains(s)) {
+                continue;
+            }
+            found.extend(block.sources().iter().copied());
+            ranges.extend(block.range());
+            size.add(block.size);
+        }
+        ranges.sort_unstable();
+        let apart = ranges.windows(2).all(|two| two[0].1 <= two[1].0);
+        (apart && size.blocks > 0 && found == *origin).then_some(size)
+    }
+}
+
+impl SeenBlock {
+    /// The level-1 blocks that it goes back to.
+    fn sources(&self) -> &[Ulid] {
+        let meta = self.meta.as_ref();
+        meta.map_or(&[], |meta| meta.tsdb.source_ids())
+    }
+
+    /// Range in ms, end exclusive.
+    fn range(&self) -> Option<(i64, i64)> {
+        let meta = self.meta.as_ref()?;
+        Some((meta.tsdb.min_time, meta.tsdb.max_time))
     }
 }
 
@@ -143,12 +189,14 @@ pub struct Saved {
     pub samples_deleted: u64,
     /// Books of the downsampling into this resolution; all 0 for raw.
     pub downsampled: downsample::Counts,
-    /// Set beside raw blocks; `None` where no job had both.
+    /// Set beside raw blocks. `None` if nothing was downsampled to this
+    /// resolution, or if the raw blocks are gone, overlap, or are not all there.
     pub to_raw: Option<ToRaw>,
 }
 
 /// Blocks of a lower resolution beside the raw ones they were made from, summed
-/// over jobs that wrote both or that had one raw source.
+/// over jobs that wrote both, that had one raw source, or that made 1h of 5m
+/// while the bucket still had the raw blocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ToRaw {
     /// Bytes of the raw blocks.
@@ -228,6 +276,7 @@ fn results(job: &JobReport) -> impl Iterator<Item = (Ulid, SeenBlock)> + '_ {
             },
             first: false,
             marked: false,
+            meta: None,
         };
         (result.block, block)
     })
@@ -285,7 +334,7 @@ fn add_job(table: &mut Table, job: &JobReport, seen: &Seen) {
         if let Some(counts) = result.and_then(|r| r.counts) {
             row.downsampled += counts;
         }
-        if let Some(raw) = raw.filter(|_| block.resolution != 0) {
+        if let Some(raw) = raw.filter(|_| block.resolution > job.resolution) {
             row.to_raw.get_or_insert_default().add(raw, block.size);
         }
     }
@@ -293,10 +342,15 @@ fn add_job(table: &mut Table, job: &JobReport, seen: &Seen) {
 
 /// Raw blocks that lower resolutions of the job compare with: its own raw
 /// result, or its one raw source. Several sources may overlap, and would count
-/// twice what is left of them once.
+/// twice what is left of them once. Where it read 5m, the raw blocks that those
+/// were made from.
 fn raw_side(job: &JobReport, seen: &Seen) -> Option<Size> {
     if job.resolution != 0 {
-        return None;
+        let mut origin = BTreeSet::new();
+        for source in &job.sources {
+            origin.extend(seen.blocks.get(source)?.sources());
+        }
+        return seen.raw_of(&job.labels, &origin);
     }
     if let Some((_, raw)) = results(job).find(|(_, block)| block.resolution == 0) {
         return Some(raw.size);

@@ -135,6 +135,15 @@ fn size(blocks: u64, samples: u64) -> Size {
     }
 }
 
+/// The same block over `range`, made of these blocks of level 1.
+fn made_of(mut block: BlockView, range: (i64, i64), sources: &[u64]) -> BlockView {
+    let mut meta = Meta::clone(&block.meta);
+    (meta.tsdb.min_time, meta.tsdb.max_time) = range;
+    meta.tsdb.compaction.sources = sources.iter().map(|&n| id(n)).collect();
+    block.meta = Arc::new(meta);
+    block
+}
+
 /// What a run has seen and done, and (before, after) of raw and 5m.
 type Row = (&'static str, RunReport, [(Size, Size); 2]);
 
@@ -258,6 +267,80 @@ fn books_and_ratios_are_those_of_the_jobs() {
     assert_eq!(saved.streams.len(), 1);
     assert_eq!(saved.streams[0].labels, labels(None));
     assert_eq!(saved.streams[0].groups.len(), 3);
+}
+
+/// (name, range, blocks of level 1) of raw blocks with 100 samples each, and the
+/// raw bytes that a block of 1 hour compares with.
+type Origin = (
+    &'static str,
+    &'static [(u64, (i64, i64), &'static [u64])],
+    Option<u64>,
+);
+
+const ORIGINS: [Origin; 9] = [
+    ("one raw block", &[(2, (0, 1000), &[91, 92])], Some(1000)),
+    (
+        "two that follow each other",
+        &[(2, (0, 500), &[91]), (4, (500, 1000), &[92])],
+        Some(2000),
+    ),
+    (
+        "a neighbour does not count",
+        &[(2, (0, 1000), &[91, 92]), (4, (1000, 2000), &[93])],
+        Some(1000),
+    ),
+    (
+        "replicas have the same samples",
+        &[(1, (0, 1000), &[91]), (2, (0, 1000), &[92])],
+        None,
+    ),
+    (
+        "a source counts in what it went into",
+        &[(2, (0, 500), &[91]), (4, (0, 1000), &[91, 92])],
+        Some(1000),
+    ),
+    ("one of two is gone", &[(2, (0, 500), &[91])], None),
+    (
+        "replicas, one of them once more",
+        &[
+            (1, (0, 1000), &[91]),
+            (3, (0, 1000), &[91]),
+            (2, (0, 900), &[92]),
+        ],
+        None,
+    ),
+    (
+        "it has more than that",
+        &[(2, (0, 1000), &[91, 92, 93])],
+        None,
+    ),
+    ("all are gone", &[], None),
+];
+
+#[test]
+fn hours_made_of_windows_compare_with_the_raw_blocks_of_the_same_origin() {
+    for (what, raw, expected) in ORIGINS {
+        let mut look = BucketView::default();
+        for &(n, range, sources) in raw {
+            look.blocks
+                .push(made_of(block(n, 0, 100, false), range, sources));
+        }
+        let five = block(10, FIVE, 20, false);
+        look.blocks.push(made_of(five, (0, 1000), &[91, 92]));
+        let hour = job(FIVE, &[10], &[(14, ONE_HOUR_MS, 2)], &[]);
+        // Blocks of 5 minutes that become one block of them are no downsampling.
+        let joined = job(FIVE, &[10], &[(15, FIVE, 20)], &[]);
+        let saved = savings(&report(&[look], vec![hour, joined]));
+        let of = |ms| saved.total.iter().find(|s| s.resolution_ms == ms).unwrap();
+        assert_eq!(of(FIVE).to_raw, None, "{what}");
+        let hour = of(ONE_HOUR_MS).to_raw;
+        assert_eq!(hour.map(|r| r.raw_bytes), expected, "{what}");
+        if let Some(hour) = hour {
+            assert_eq!((hour.bytes, hour.samples), (20, 2), "{what}");
+            let ratio = 20.0 / hour.raw_bytes as f64;
+            assert!((hour.bytes_ratio - ratio).abs() < 1e-12, "{what}");
+        }
+    }
 }
 
 #[test]

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use ulid::Ulid;
 
 use super::*;
+use crate::block::meta::Meta;
 use crate::plan::blocks_for_tests::*;
 use crate::plan::policy::{Matchers, Policies, PolicyRule};
+use crate::plan::retention::time;
 use crate::plan::view::BlockView;
 use crate::plan::{Plan, RetiredBecause};
 
@@ -231,6 +233,43 @@ fn ranges_that_never_get_lower_resolutions_have_a_reason() {
     assert_eq!(found, [(never_1h, began, warning, vec![(120, 336)])]);
     // 10d of it are enough.
     assert!(gaps(&[raw(1, (96, 98))], &settings, at(99)).is_empty());
+}
+
+/// Blocks as Prometheus writes them begin with their first sample.
+#[test]
+fn neighbours_that_nearly_touch_are_one_range_in_whole_minutes() {
+    let off = |n: u64, from_ms: i64, hours: i64| {
+        let mut block = raw(n, (0, 2));
+        let mut meta = Meta::clone(&block.meta);
+        meta.tsdb.min_time = START + from_ms;
+        meta.tsdb.max_time = START + hours * HOUR;
+        block.meta = Arc::new(meta);
+        block
+    };
+    // The third begins 5 minutes late.
+    let blocks = [
+        off(1, 970, 2),
+        off(2, 2 * HOUR + 14_970, 4),
+        off(3, 4 * HOUR + 300_000, 6),
+    ];
+    let found = lint(&view(blocks.to_vec()), &days(90, 90, 90), at(1000));
+    let found = found.iter().find(|f| f.kind == Kind::NeverFiveMinutes);
+    let found = found.unwrap();
+    let windows = [
+        (START + 970, START + 4 * HOUR),
+        (START + 4 * HOUR + 300_000, START + 6 * HOUR),
+    ];
+    assert_eq!(found.windows, windows);
+    let said = format!(
+        "{} .. {} and 1 more (5h55m): ",
+        time(START),
+        time(START + 4 * HOUR)
+    );
+    assert!(
+        found.what.contains(&said),
+        "{said} is missing in {}",
+        found.what
+    );
 }
 
 #[test]

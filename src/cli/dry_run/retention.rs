@@ -7,7 +7,7 @@ use std::fmt::Write;
 use super::bytes;
 use crate::cli::human::wrapped;
 use crate::plan::forecast::{
-    BucketForecast, FindingForecast, HeldForecast, PolicyForecast, RemovalForecast,
+    BucketForecast, FindingForecast, HeldForecast, PolicyForecast, RemovalForecast, WindowForecast,
 };
 use crate::plan::{length, resolution_name};
 
@@ -155,11 +155,13 @@ pub(super) fn merged(held: &[HeldForecast]) -> Vec<HeldForecast> {
 }
 
 /// What the policy linter finds; notes are only counted, but for what is kept
-/// for how long.
+/// for how long. That there is never 1h goes without saying where there is
+/// never 5m.
 pub(super) fn findings(page: &mut String, bucket: &BucketForecast) {
     let (shown, notes): (Vec<_>, Vec<_>) = bucket
         .findings
         .iter()
+        .filter(|f| !goes_without_saying(f, &bucket.findings))
         .partition(|f| f.severity != "note" || f.kind == "kept-as");
     if shown.is_empty() {
         return;
@@ -178,6 +180,19 @@ pub(super) fn findings(page: &mut String, bucket: &BucketForecast) {
     page.push('\n');
 }
 
+/// Whether a finding is that some ranges never get 1h, of which others say that
+/// they never get 5m.
+fn goes_without_saying(finding: &FindingForecast, all: &[FindingForecast]) -> bool {
+    let finer = all.iter().filter(|other| {
+        other.kind == "never-5m"
+            && other.labels == finding.labels
+            && other.severity == finding.severity
+    });
+    let finer: Vec<_> = finer.flat_map(|other| &other.windows).collect();
+    let covered = |one: &WindowForecast| finer.contains(&one);
+    finding.kind == "never-1h" && finding.severity != "note" && finding.windows.iter().all(covered)
+}
+
 fn one_finding(page: &mut String, finding: &FindingForecast) {
     let stream = finding.labels.as_ref().map(|labels| {
         let pairs: Vec<String> = labels.iter().map(|(n, v)| format!("{n}={v:?}")).collect();
@@ -194,5 +209,49 @@ fn one_finding(page: &mut String, finding: &FindingForecast) {
     wrapped(page, &finding.what, 4);
     if !finding.cure.is_empty() {
         wrapped(page, &format!("cure: {}", finding.cure), 4);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(kind: &str, severity: &str, cluster: &str, windows: &[i64]) -> FindingForecast {
+        let windows = windows.iter().map(|&n| WindowForecast {
+            min_time: n,
+            max_time: n + 1,
+        });
+        FindingForecast {
+            kind: kind.to_owned(),
+            severity: severity.to_owned(),
+            place: "flags".to_owned(),
+            labels: Some([("cluster".to_owned(), cluster.to_owned())].into()),
+            windows: windows.collect(),
+            reason: None,
+            what: String::new(),
+            cure: String::new(),
+        }
+    }
+
+    #[test]
+    fn never_1h_is_told_where_it_does_not_follow_from_never_5m() {
+        let finer = [
+            finding("never-5m", "warning", "a", &[1, 2]),
+            finding("never-5m", "note", "b", &[1]),
+        ];
+        for (severity, cluster, windows, silent) in [
+            ("warning", "a", &[1, 2][..], true),
+            ("warning", "a", &[2], true),
+            ("warning", "a", &[2, 3], false),
+            ("warning", "b", &[1], false),
+            ("warning", "c", &[1], false),
+            // Notes are counted, and nothing is said about one of them.
+            ("note", "b", &[1], false),
+        ] {
+            let one = finding("never-1h", severity, cluster, windows);
+            let found = goes_without_saying(&one, &finer);
+            assert_eq!(found, silent, "{severity} {cluster} {windows:?}");
+        }
+        assert!(!goes_without_saying(&finer[0], &finer));
     }
 }

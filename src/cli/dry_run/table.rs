@@ -323,19 +323,9 @@ fn summary(page: &mut String, forecast: &Forecast) {
         count(totals.samples_before),
         range(totals.samples_after, count)
     );
-    line!(
-        page,
-        "  work     reads {}, writes {}, about {}",
-        bytes(totals.bytes_read),
-        range(totals.bytes_written, bytes),
-        duration(totals.seconds)
-    );
-    line!(
-        page,
-        "  needs    memory {}, scratch {} for the largest job",
-        bytes(totals.memory_bytes),
-        bytes(totals.scratch_bytes)
-    );
+    if totals.jobs > 0 {
+        work(page, totals);
+    }
     let r = &totals.requests;
     line!(
         page,
@@ -349,8 +339,28 @@ fn summary(page: &mut String, forecast: &Forecast) {
     line!(page, "{}", verdict(forecast));
 }
 
+/// What the jobs do and need.
+fn work(page: &mut String, totals: &Totals) {
+    line!(
+        page,
+        "  work     reads {}, writes {}, about {}",
+        bytes(totals.bytes_read),
+        range(totals.bytes_written, bytes),
+        duration(totals.seconds)
+    );
+    line!(
+        page,
+        "  needs    memory {}, scratch {} for the largest job",
+        bytes(totals.memory_bytes),
+        bytes(totals.scratch_bytes)
+    );
+}
+
 /// `3 compactions (12 steps otherwise) and 2 downsampling jobs in 2 rounds`.
 fn jobs_of(totals: &Totals) -> String {
+    if totals.jobs == 0 {
+        return "no jobs".to_owned();
+    }
     let only = totals.downsampling_jobs;
     let (compactions, steps) = (totals.jobs - only, totals.steps - only);
     let mut text = format!("{compactions} compactions ({steps} steps otherwise)");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::refuse;
+use super::{Given, refuse};
 use crate::cli::size::parse_size;
 use crate::error::Result;
 use crate::plan::memory::LEAST_BYTES;
@@ -54,18 +54,21 @@ pub(crate) struct RunFlags {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub(crate) dry_run_sample: Option<u32>,
-    /// Write the report of the run, as JSON, to this file too; - is standard
-    /// output.
+    /// Write what was done to each bucket, as JSON, to this file too; - is
+    /// standard output, which then gets nothing else.
     #[arg(long = "report", value_name = "FILE")]
-    pub(crate) report: Option<PathBuf>,
+    report: Option<PathBuf>,
     /// Tell more apart by the exit code.
     #[arg(long = "detailed-exitcode")]
     pub(crate) detailed_exitcode: bool,
 }
 
 impl RunFlags {
-    /// What cannot be served.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// What cannot be served, and what has no effect.
+    pub(crate) fn check(&self, given: &Given, warnings: &mut Vec<String>) -> Result<()> {
+        if self.dry_run.is_some() {
+            given.warn(&[("report", "a dry run does nothing to report")], warnings);
+        }
         match self.max_memory {
             Some(bytes) if bytes < LEAST_BYTES => Err(refuse(
                 "max-memory",
@@ -74,6 +77,12 @@ impl RunFlags {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Where the report goes, if there will be one.
+    pub(crate) fn report(&self) -> Option<&Path> {
+        let report = self.report.as_deref();
+        report.filter(|_| self.dry_run.is_none())
     }
 
     /// Memory of the whole process, bytes.

@@ -22,7 +22,8 @@ impl Lanes {
         let mut settings = self.options.plan.clone();
         let spent = self.tried.deletions.len();
         settings.max_deletions = settings.max_deletions.map(|n| n.saturating_sub(spent));
-        let mut plan = plan::plan(&view, &settings, self.context.clock.now_ms());
+        let now_ms = self.context.clock.now_ms();
+        let mut plan = plan::plan(&view, &settings, now_ms);
         let busy = self.busy();
         plan.jobs.retain(|job| {
             let taken = job.sources.iter().any(|s| busy.contains(&s.id()));
@@ -34,7 +35,7 @@ impl Lanes {
         report.passes += 1;
         if report.passes == 1 {
             report.blocks_seen = view.blocks.len();
-            report.findings = plan::lint::lint(&view, &settings, self.context.clock.now_ms());
+            report.findings = plan::lint::lint(&view, &settings, now_ms);
             findings::log(self.context.bucket.name(), &report.findings);
         }
         report.seen.look(&view, &settings);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Finding, Gap, Kind, Severity};
+use crate::downsample::FIVE_MINUTES_MS;
 use crate::plan::filter::LiveBlock;
 use crate::plan::growth::{self, DOWNSAMPLED_FROM_MS, Family, Range, long};
 use crate::plan::judge::{Judge, Outlook, Subject};
@@ -89,13 +90,19 @@ fn gap(
     Some((gap, subject.range))
 }
 
-/// Ranges that touch or overlap as one, ascending.
+/// Blocks begin with their first sample, so that neighbours are up to a scrape
+/// apart, and may miss a few: closer than this, ms, they are one range.
+const APART_MS: i64 = FIVE_MINUTES_MS;
+
+/// Ranges that touch or overlap, or nearly so, as one, ascending.
 fn joined(mut ranges: Vec<Range>) -> Vec<Range> {
     ranges.sort_unstable();
     let mut joined: Vec<Range> = Vec::with_capacity(ranges.len());
     for range in ranges {
         match joined.last_mut() {
-            Some(last) if range.0 <= last.1 => last.1 = last.1.max(range.1),
+            Some(last) if range.0.saturating_sub(last.1) < APART_MS => {
+                last.1 = last.1.max(range.1);
+            }
             _ => joined.push(range),
         }
     }
@@ -122,7 +129,13 @@ fn finding(
     let ranges: Vec<String> = windows
         .iter()
         .take(1)
-        .map(|w| format!("{} .. {}", time(w.0), time(w.1)))
+        .map(|w| {
+            format!(
+                "{} .. {}",
+                time(whole_minutes(*w).0),
+                time(whole_minutes(*w).1)
+            )
+        })
         .collect();
     let more = match windows.len() {
         0 | 1 => String::new(),
@@ -131,7 +144,7 @@ fn finding(
     let (needed, name) = (DOWNSAMPLED_FROM_MS[level], RESOLUTION_NAMES[level + 1]);
     let total: i64 = windows
         .iter()
-        .map(|w| long(*w))
+        .map(|w| long(whole_minutes(*w)))
         .fold(0, i64::saturating_add);
     let mut finding = Finding::new(kind, severity, &super::place(&matching));
     finding.labels = Some(family.labels.clone());
@@ -146,6 +159,14 @@ fn finding(
         ),
         cure(gap, RESOLUTION_NAMES[level]),
     )
+}
+
+/// The range that it lies in, in whole minutes: nobody plans by milliseconds.
+fn whole_minutes((from, until): Range) -> Range {
+    const MINUTE_MS: i64 = 60_000;
+    let up = until.saturating_add(MINUTE_MS - 1);
+    let whole = |ms: i64| ms.div_euclid(MINUTE_MS).saturating_mul(MINUTE_MS);
+    (whole(from), whole(up))
 }
 
 fn because(gap: Gap, needed: i64) -> String {
