@@ -7,14 +7,14 @@ mod support;
 
 use std::sync::Arc;
 
-use lithify::block::meta::Meta;
 use lithify::objstore::Bucket;
-use lithify::plan::Settings;
 use lithify::runtime::clock::{Clock, FixedClock};
 use object_store::memory::InMemory;
 use support::blocks::{self, Spec, content, labels, live_metas};
 use support::dying::DyingStore;
-use support::runs::{HOUR, NOW, START, compactor, replica_settings as settings, run_at};
+use support::runs::{
+    HOUR, NOW, START, after_the_machine, compactor, replica_settings as settings, run_at,
+};
 use ulid::Ulid;
 
 /// A block `[from, to)` in hours of one replica; scrapes of replica `b` are
@@ -86,15 +86,6 @@ async fn shape(bucket: &Bucket) -> Vec<(i64, i64, u32, Vec<Ulid>)> {
         .collect();
     shape.sort();
     shape
-}
-
-/// Objects of the store have the time of the machine, so that "now" has to be
-/// later than that for the clean-up.
-fn after_the_machine() -> i64 {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    (now.as_millis() as i64).max(NOW) + 100 * HOUR
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,120 +169,6 @@ async fn killed_after_any_change_the_next_run_converges() {
         assert_eq!(folders.len(), expected.len(), "killed after {life} changes");
         assert!(content(&bucket, &["replica"]).await == samples);
     }
-}
-
-/// Two replicas of 14 days in blocks of 2 days, and a window behind them that
-/// shows the planner that they are past.
-async fn fortnight(bucket: &Bucket) {
-    for (n, replica) in [(1, "a"), (2, "b")] {
-        for day in 0..8 {
-            let (from, until) = (day * 48, (day * 48 + 48).min(338));
-            let mut block = spec(n, from, until, replica);
-            // One sample in half an hour is enough for every window of 1h.
-            for samples in block.series.values_mut() {
-                let mut number = 0..;
-                samples.retain(|_| number.next().is_some_and(|n| n % 30 == 1));
-            }
-            blocks::write(bucket, &block).await;
-        }
-    }
-}
-
-/// What must hold at any time: no block can be seen that is not all there, and a
-/// source is marked only if a raw block that is all there stands in for it.
-async fn nothing_is_lost(bucket: &Bucket, stage: &str) {
-    let objects = bucket.list("").await.unwrap();
-    let size = |name: &str| objects.iter().find(|o| o.name == name).map(|o| o.size);
-    let live = live_metas(bucket).await;
-    for meta in &live {
-        for file in meta.thanos.files.iter().filter(|f| f.size_bytes > 0) {
-            let name = format!("{}/{}", meta.id(), file.rel_path);
-            assert_eq!(size(&name), Some(file.size_bytes), "{stage}: {name}");
-        }
-    }
-    let raw = live.iter().filter(|m| m.thanos.downsample.resolution == 0);
-    let held: Vec<Ulid> = raw
-        .flat_map(|m| m.tsdb.compaction.sources.clone())
-        .collect();
-    for object in &objects {
-        if let Some(id) = object.name.strip_suffix("/deletion-mark.json") {
-            let body = bucket.get(&format!("{id}/meta.json")).await.unwrap();
-            let marked = Ulid::from_string(id).unwrap();
-            let meta = Meta::parse(marked, &body.unwrap()).unwrap();
-            let sources = meta.tsdb.compaction.sources;
-            let held = sources.iter().all(|source| held.contains(source));
-            assert!(held, "{stage}: {id} is marked and not replaced");
-        }
-    }
-}
-
-/// How many resolutions of 14 days the dead left; the finest come first.
-async fn left_behind(bucket: &Bucket, stage: &str) -> usize {
-    let metas = live_metas(bucket).await;
-    let long = metas
-        .iter()
-        .filter(|m| m.tsdb.max_time - m.tsdb.min_time == 336 * HOUR);
-    let mut left: Vec<i64> = long.map(|m| m.thanos.downsample.resolution).collect();
-    left.sort_unstable();
-    assert_eq!(left, [0, 300_000, HOUR][..left.len()], "{stage}");
-    left.len()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_in_a_pass_over_three_resolutions_the_next_run_converges() {
-    let settings = || Settings {
-        downsampling: true,
-        ..settings()
-    };
-    let now = after_the_machine();
-    let whole = Arc::new(InMemory::new());
-    let bucket = Bucket::from_store("whole", Arc::clone(&whole)).unwrap();
-    fortnight(&bucket).await;
-    let start = whole.fork();
-    let counted = DyingStore::new(Arc::clone(&whole), u64::MAX - 1);
-    let counting = Bucket::from_store("whole", counted.clone()).unwrap();
-    let report = run_at(&counting, settings(), 1, now).await;
-    let mut made: Vec<usize> = report.jobs.iter().map(|j| j.results.len()).collect();
-    made.sort_unstable();
-    assert_eq!(made, [1, 3], "the last window, and 14 days in one pass");
-    let expected = blocks::files(&bucket).await;
-    let resolutions: Vec<i64> = expected.keys().map(|key| key.0).collect();
-    assert_eq!(resolutions, [0, 0, 300_000, HOUR]);
-    let changes = counted.spent();
-    // Three files of each of four results, and a mark on each source.
-    assert!(changes >= 4 * 3 + 16, "{changes}");
-
-    let mut left = [0; 4];
-    for life in 0..=changes {
-        let stage = format!("killed after {life} changes");
-        let store = Arc::new(start.fork());
-        let dying = DyingStore::new(Arc::clone(&store), life);
-        let bucket = Bucket::from_store("dying", dying).unwrap();
-        let scratch = tempfile::tempdir().unwrap();
-        let clock = Arc::new(FixedClock::at(now));
-        // It ends with failures, or with an error if it cannot even look.
-        let _ = compactor(&bucket, settings(), 1, clock, scratch.path())
-            .run()
-            .await;
-        bucket.settle().await;
-
-        let bucket = Bucket::from_store("alive", Arc::clone(&store)).unwrap();
-        nothing_is_lost(&bucket, &stage).await;
-        left[left_behind(&bucket, &stage).await] += 1;
-        // Names of the second run must not be those of the first.
-        run_at(&bucket, settings(), 1, now + 1).await;
-        nothing_is_lost(&bucket, &stage).await;
-        assert!(blocks::files(&bucket).await == expected, "{stage}");
-        // What the dead run left behind goes once its time has come.
-        let later = now + 100 * HOUR;
-        run_at(&bucket, settings(), 1, later).await;
-        run_at(&bucket, settings(), 1, later + 1).await;
-        let folders = bucket.list_dirs("").await.unwrap();
-        assert_eq!(folders.len(), expected.len(), "{stage}");
-        assert!(blocks::files(&bucket).await == expected, "{stage}");
-    }
-    // Between two of the three, too.
-    assert!(left.iter().all(|times| *times > 0), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
