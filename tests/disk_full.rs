@@ -91,6 +91,7 @@ impl World {
                 chunks: 1,
                 samples,
                 offset: 7 * replica,
+                stale: 0,
             };
             large::write(&source, &block);
         }
