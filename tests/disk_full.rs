@@ -23,7 +23,7 @@ use std::process::Command;
 
 use files::copy_dir;
 use large::Large;
-use limited::{Ended, Limits, compact};
+use limited::{Ended, Limits};
 use serde_json::Value;
 use ulid::Ulid;
 
@@ -35,12 +35,17 @@ const START: i64 = 1_700_092_800_000 / (168 * RANGE) * (168 * RANGE);
 /// Files of a block by path, without `meta.json`, which has names and times.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
+/// Resolution and range of a block, ms.
+type Key = (i64, i64, i64);
+
 /// A bucket, and what becomes of it on a disk that is large enough.
 struct World {
     dir: tempfile::TempDir,
     sources: BTreeSet<String>,
-    /// Files of the result by range.
-    reference: BTreeMap<(i64, i64), Files>,
+    /// Whether lower resolutions are made.
+    fused: bool,
+    /// Files of the results.
+    reference: BTreeMap<Key, Files>,
     /// Size of every file that a run writes into the bucket, bytes.
     sizes: BTreeSet<u64>,
     /// Path of the largest of them, below its block.
@@ -54,24 +59,39 @@ impl World {
     /// a pair. Which file of a result is the largest depends on how many series
     /// and samples they have.
     fn new(pods: u32, samples: u32) -> Self {
+        let ranges: Vec<(i64, i64)> = (0..5).map(|n| (n, n + 1)).collect();
+        Self::of(&ranges, false, pods, samples)
+    }
+
+    /// Three blocks of 2 days of each, which become 14 days of three resolutions
+    /// in one pass, and a job of a pair.
+    fn fused(pods: u32, samples: u32) -> Self {
+        let mut ranges: Vec<(i64, i64)> = [0, 72, 144].map(|n| (n, n + 24)).to_vec();
+        ranges.push((168, 169));
+        Self::of(&ranges, true, pods, samples)
+    }
+
+    /// A block of each replica for each range, in times 2h.
+    fn of(ranges: &[(i64, i64)], fused: bool, pods: u32, samples: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let source = dir.path().join("source");
-        for (replica, at) in (0..10).map(|n| (n % 2, i64::from(n / 2))) {
-            let start = START + at * RANGE;
+        for (range, replica) in ranges.iter().flat_map(|r| [(r, 0), (r, 1)]) {
+            let range = (START + range.0 * RANGE, START + range.1 * RANGE);
             let pairs = [
                 ("cluster".to_owned(), "cluster-01".to_owned()),
                 ("prometheus_replica".to_owned(), replica.to_string()),
             ];
             let block = Large {
-                id: Ulid::from_parts((start + RANGE) as u64, replica as u128),
+                id: Ulid::from_parts(range.1 as u64, replica as u128),
                 labels: pairs.into(),
-                range: (start, start + RANGE),
+                range,
                 first_pod: 0,
                 pods,
                 per_pod: 1,
                 chunks: 1,
                 samples,
-                offset: 7 * i64::from(replica),
+                offset: 7 * replica,
+                stale: 0,
             };
             large::write(&source, &block);
         }
@@ -79,15 +99,18 @@ impl World {
             sources: names(&source),
             bytes: bytes(&source),
             dir,
+            fused,
             reference: BTreeMap::new(),
             sizes: BTreeSet::new(),
             largest: PathBuf::new(),
         };
         let (bucket, data) = world.fresh("reference");
-        let ended = limited::run(compact(&bucket, &data), Limits::default());
+        let ended = limited::run(world.compact(&bucket, &data), Limits::default());
         ended.succeeded("the reference");
         world.reference = live(&bucket);
-        assert_eq!(world.reference.len(), 2);
+        let resolutions: Vec<i64> = world.reference.keys().map(|key| key.0).collect();
+        let lower: &[i64] = if fused { &[300_000, 3_600_000] } else { &[] };
+        assert_eq!(resolutions, [&[0, 0], lower].concat());
         for name in names(&bucket) {
             for (file, content) in all_files(&bucket.join(&name)) {
                 if !world.sources.contains(&name) || file.ends_with("deletion-mark.json") {
@@ -100,6 +123,15 @@ impl World {
             }
         }
         world
+    }
+
+    /// The run.
+    fn compact(&self, bucket: &Path, data: &Path) -> Command {
+        if self.fused {
+            limited::compact_and_downsample(bucket, data)
+        } else {
+            limited::compact(bucket, data)
+        }
     }
 
     fn place(&self, name: &str) -> PathBuf {
@@ -131,9 +163,9 @@ impl World {
             left.keys()
         );
         let results = live(bucket);
-        for (range, files) in &results {
-            let same = self.reference.get(range) == Some(files);
-            assert!(same, "{stage}: the block of {range:?} is another\n{said}");
+        for (key, files) in &results {
+            let same = self.reference.get(key) == Some(files);
+            assert!(same, "{stage}: the block of {key:?} is another\n{said}");
         }
         let replaced = replaced(bucket);
         for name in names(bucket) {
@@ -167,7 +199,7 @@ impl World {
     /// The next run, on a larger disk, ends where the reference did.
     fn finish(&self, stage: &str, bucket: &Path) {
         let data = self.place("finish.data");
-        let ended = limited::run(compact(bucket, &data), Limits::default());
+        let ended = limited::run(self.compact(bucket, &data), Limits::default());
         ended.succeeded(&format!("after {stage}"));
         assert_eq!(live(bucket), self.reference, "after {stage}");
         fs::remove_dir_all(bucket).unwrap();
@@ -233,27 +265,35 @@ fn meta(block: &Path) -> Option<Value> {
     Some(serde_json::from_slice(&json).unwrap())
 }
 
-/// Results, by range. Sources are level 1.
-fn live(bucket: &Path) -> BTreeMap<(i64, i64), Files> {
+/// Results. Sources are level 1.
+fn live(bucket: &Path) -> BTreeMap<Key, Files> {
     let results = names(bucket).into_iter().filter_map(|name| {
         let meta = meta(&bucket.join(&name))?;
         if meta["compaction"]["level"] == 1 {
             return None;
         }
-        let range = (meta["minTime"].as_i64()?, meta["maxTime"].as_i64()?);
+        let key = (
+            resolution(&meta)?,
+            meta["minTime"].as_i64()?,
+            meta["maxTime"].as_i64()?,
+        );
         let mut files = all_files(&bucket.join(&name));
         files.remove(Path::new("meta.json")).unwrap();
-        Some((range, files))
+        Some((key, files))
     });
     results.collect()
 }
 
-/// Names of the blocks that went into complete ones.
+fn resolution(meta: &Value) -> Option<i64> {
+    meta["thanos"]["downsample"]["resolution"].as_i64()
+}
+
+/// Names of the blocks that went into complete raw ones.
 fn replaced(bucket: &Path) -> BTreeSet<String> {
     let metas = names(bucket)
         .into_iter()
         .filter_map(|n| meta(&bucket.join(n)));
-    let results = metas.filter(|m| m["compaction"]["level"] != 1);
+    let results = metas.filter(|m| m["compaction"]["level"] != 1 && resolution(m) == Some(0));
     let sources = results.flat_map(|m| m["compaction"]["sources"].as_array().unwrap().clone());
     sources.map(|s| s.as_str().unwrap().to_owned()).collect()
 }
@@ -273,6 +313,17 @@ fn any_file_may_be_the_one_that_does_not_fit() {
     }
 }
 
+/// Each of the three resolutions has such files; those that are visible already
+/// go again when a later `meta.json` does not fit.
+#[test]
+fn any_file_of_three_resolutions_may_be_the_one_that_does_not_fit() {
+    for (largest, pods, samples) in [("index", 60, 1), ("meta.json", 1, 1)] {
+        let world = World::fused(pods, samples);
+        assert_eq!(world.largest, Path::new(largest));
+        sweep(&world, largest);
+    }
+}
+
 fn sweep(world: &World, largest: &str) {
     let mut limits: BTreeSet<u64> = [0, 1, 100, 1000, 4096].into();
     for size in &world.sizes {
@@ -286,7 +337,7 @@ fn sweep(world: &World, largest: &str) {
             file: Some(limit),
             ..Limits::default()
         };
-        let ended = limited::run(compact(&bucket, &data), limits);
+        let ended = limited::run(world.compact(&bucket, &data), limits);
         match world.check(&stage, &bucket, &data, &ended) {
             true => full += 1,
             false => fitted += 1,
@@ -351,14 +402,24 @@ fn disks(on_it: u64, room: u64) -> impl Iterator<Item = u64> {
 
 #[test]
 fn the_scratch_disk_may_be_full() {
-    let world = World::new(200, 60);
+    on_small_scratch(&World::new(200, 60));
+}
+
+#[test]
+fn the_scratch_disk_may_be_full_in_a_pass_over_three_resolutions() {
+    on_small_scratch(&World::fused(200, 4));
+}
+
+fn on_small_scratch(world: &World) {
     let (mut full, mut fitted) = (0, 0);
-    let indexes: u64 = 2 * world.sizes.iter().max().unwrap();
+    let of = |file: &(&PathBuf, &Vec<u8>)| file.0.ends_with("index");
+    let indexes = world.reference.values().flat_map(|f| f.iter().filter(of));
+    let indexes: u64 = indexes.map(|(_, index)| index.len() as u64).sum();
     for size in disks(0, indexes) {
         let (bucket, data) = world.fresh("bucket");
         let after = world.place("after");
         // Else nothing is begun that cannot fit, see tests/limits.rs.
-        let mut command = compact(&bucket, &data);
+        let mut command = world.compact(&bucket, &data);
         command.arg("--max-scratch=1TB");
         let Some(ended) = on_a_small_disk(size, &data, &after, &command) else {
             println!("skipped: nobody may mount here");
@@ -375,7 +436,15 @@ fn the_scratch_disk_may_be_full() {
 
 #[test]
 fn the_disk_of_the_bucket_may_be_full() {
-    let world = World::new(200, 60);
+    in_a_small_bucket(&World::new(200, 60));
+}
+
+#[test]
+fn the_disk_of_the_bucket_may_be_full_in_a_pass_over_three_resolutions() {
+    in_a_small_bucket(&World::fused(200, 20));
+}
+
+fn in_a_small_bucket(world: &World) {
     let (mut full, mut fitted) = (0, 0);
     let results: u64 = world
         .reference
@@ -383,12 +452,12 @@ fn the_disk_of_the_bucket_may_be_full() {
         .flat_map(|f| f.values())
         .map(|f| f.len() as u64)
         .sum();
-    // A file takes whole pages: 10 blocks of three, and marks.
-    let on_it = world.bytes + 10 * 3 * 2048;
+    // A file takes whole pages: three of each block, and marks.
+    let on_it = world.bytes + world.sources.len() as u64 * 3 * 2048;
     for size in disks(on_it, results + 64 * 1024) {
         let (bucket, data) = world.fresh("bucket");
         let after = world.place("after");
-        let command = compact(&bucket, &data);
+        let command = world.compact(&bucket, &data);
         let Some(ended) = on_a_small_disk(size, &bucket, &after, &command) else {
             println!("skipped: nobody may mount here");
             return;

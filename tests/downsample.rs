@@ -76,34 +76,6 @@ async fn fill(bucket: &Bucket, days: i64) {
     }
 }
 
-/// What two runs have to agree on: by resolution and range, the files and
-/// `meta.json` without names and times of upload.
-async fn files(bucket: &Bucket) -> BTreeMap<(i64, i64, i64), BTreeMap<String, Vec<u8>>> {
-    let mut all = BTreeMap::new();
-    for mut meta in live_metas(bucket).await {
-        let id = meta.id();
-        let mut files = BTreeMap::new();
-        for object in bucket.list(&id.to_string()).await.unwrap() {
-            let name = object.name.split_once('/').unwrap().1.to_owned();
-            if name != "meta.json" {
-                let body = bucket.get(&object.name).await.unwrap().unwrap();
-                files.insert(name, body.to_vec());
-            }
-        }
-        let key = (
-            meta.thanos.downsample.resolution,
-            meta.tsdb.min_time,
-            meta.tsdb.max_time,
-        );
-        meta.tsdb.ulid = Ulid::nil();
-        meta.thanos.upload_time.clear();
-        files.insert("meta.json".to_owned(), meta.to_json().unwrap());
-        let before = all.insert(key, files);
-        assert!(before.is_none(), "two blocks of one range: {key:?}");
-    }
-    all
-}
-
 /// A run, each one a minute after the one before: names come from the clock.
 async fn run(bucket: &Bucket, settings: Settings, threads: usize) -> RunReport {
     static RUNS: AtomicI64 = AtomicI64::new(0);
@@ -197,7 +169,7 @@ async fn one_pass_makes_what_several_make() {
     let report = run(&apart, settings(), 1).await;
     let kinds: Vec<JobKind> = report.jobs.iter().map(|j| j.kind).collect();
     assert_eq!(kinds, [JobKind::Downsampling]);
-    let (one, several) = (files(&fused).await, files(&apart).await);
+    let (one, several) = (blocks::files(&fused).await, blocks::files(&apart).await);
     assert_eq!(
         one.keys().collect::<Vec<_>>(),
         several.keys().collect::<Vec<_>>()
@@ -234,7 +206,7 @@ async fn a_block_that_is_gone_is_made_again_from_what_is_there() {
     let bucket = bucket();
     fill(&bucket, 14).await;
     run(&bucket, settings(), 2).await;
-    let before = files(&bucket).await;
+    let before = blocks::files(&bucket).await;
     for resolution in [ONE_HOUR, FIVE] {
         for meta in live_metas(&bucket).await {
             if meta.thanos.downsample.resolution == resolution {
@@ -257,7 +229,7 @@ async fn a_block_that_is_gone_is_made_again_from_what_is_there() {
             (raw_bytes, raw_samples)
         );
         assert_eq!(to_raw.samples, report.jobs[0].results[0].samples);
-        assert!(files(&bucket).await == before, "{resolution}");
+        assert!(blocks::files(&bucket).await == before, "{resolution}");
     }
 }
 
@@ -273,7 +245,7 @@ async fn threads_change_nothing() {
                 ..settings()
             };
             run(&bucket, settings, threads).await;
-            let files = files(&bucket).await;
+            let files = blocks::files(&bucket).await;
             assert!(files.keys().any(|key| key.0 == FIVE));
             assert!(*first.get_or_insert_with(|| files.clone()) == files);
         }
@@ -345,7 +317,7 @@ async fn step_by_step_ends_with_the_same_blocks() {
         ..settings()
     };
     run(&several, stepwise, 2).await;
-    let (one, several) = (files(&one).await, files(&several).await);
+    let (one, several) = (blocks::files(&one).await, blocks::files(&several).await);
     assert!(one.keys().eq(several.keys()));
 }
 
@@ -410,7 +382,7 @@ async fn overlapping_aggregates_are_made_anew_from_raw_blocks() {
         }
         let report = run(&bucket, settings(), 2).await;
         assert!(report.no_compact.is_empty());
-        let files = files(&bucket).await;
+        let files = blocks::files(&bucket).await;
         let long = files
             .keys()
             .filter(|(_, from, until)| until - from == 14 * DAY);
@@ -435,7 +407,7 @@ async fn overlapping_aggregates_are_made_anew_from_raw_blocks() {
             });
             blocks.collect()
         };
-        assert!(data(files) == data(self::files(&clean).await));
+        assert!(data(files) == data(blocks::files(&clean).await));
     }
 }
 
@@ -470,7 +442,7 @@ async fn retired_blocks_do_not_keep_older_ones_from_1h() {
     };
     let report = run(&bucket, kept.clone(), 2).await;
     assert_eq!(report.retired.len(), 4 + 2, "8 days for good, raw and 5m");
-    let left: Vec<(i64, i64, i64)> = files(&bucket).await.into_keys().collect();
+    let left: Vec<(i64, i64, i64)> = blocks::files(&bucket).await.into_keys().collect();
     assert_eq!(left, [(ONE_HOUR, START + 4 * DAY, START + 14 * DAY)]);
     assert!(run(&bucket, kept, 2).await.is_idle());
 }

@@ -12,7 +12,9 @@ use lithify::runtime::clock::{Clock, FixedClock};
 use object_store::memory::InMemory;
 use support::blocks::{self, Spec, content, labels, live_metas};
 use support::dying::DyingStore;
-use support::runs::{HOUR, NOW, START, compactor, replica_settings as settings, run_at};
+use support::runs::{
+    HOUR, NOW, START, after_the_machine, compactor, replica_settings as settings, run_at,
+};
 use ulid::Ulid;
 
 /// A block `[from, to)` in hours of one replica; scrapes of replica `b` are
@@ -84,15 +86,6 @@ async fn shape(bucket: &Bucket) -> Vec<(i64, i64, u32, Vec<Ulid>)> {
         .collect();
     shape.sort();
     shape
-}
-
-/// Objects of the store have the time of the machine, so that "now" has to be
-/// later than that for the clean-up.
-fn after_the_machine() -> i64 {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    (now.as_millis() as i64).max(NOW) + 100 * HOUR
 }
 
 #[tokio::test(flavor = "multi_thread")]

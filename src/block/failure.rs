@@ -104,3 +104,24 @@ fn cure_of_io(error: &tsdb::Error) -> Option<&'static str> {
         "nothing was marked; check the disk under --data-dir"
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_of_ours_is_no_damage_of_a_block() {
+        let error = MergeError {
+            input: None,
+            series: Some("{job=\"z\"}".to_owned()),
+            error: tsdb::Error::Misuse("chunks made of several are wrong".to_owned()),
+        };
+        let error = of_merge(error, &[Ulid::from_parts(1, 1)]);
+        assert_eq!(error.kind(), Kind::Internal);
+        assert_eq!((error.block(), error.damage()), (None, None));
+        let text = error.chain();
+        assert!(text.contains("job=\"z\""), "{text}");
+        let cure = error.cure().unwrap();
+        assert!(cure.contains("a bug in lithify"), "{cure}");
+    }
+}

@@ -143,3 +143,156 @@ impl Chunks<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::downsample::FIVE_MINUTES_MS;
+    use crate::merge::MergeError;
+    use crate::merge::batch::Batch;
+    use crate::merge::test_support::{Block, SeriesMap, Setup, float_chunk, labels, pool};
+    use crate::tsdb::Damage;
+    use crate::tsdb::chunkenc::Encoding;
+
+    const ALL: Products = Products {
+        from: 0,
+        merged: true,
+        five_minutes: true,
+        one_hour: true,
+    };
+
+    /// A chunk of two samples from 0 to 9 ms.
+    fn chunk(data: OutData) -> OutChunk {
+        OutChunk {
+            min_time: 0,
+            max_time: 9,
+            encoding: Encoding::Xor,
+            samples: 2,
+            data,
+            tap: None,
+        }
+    }
+
+    /// Downsamples `chunk`, whose bytes are in `framed` if they were encoded.
+    fn lower(
+        batch: &mut Batch,
+        chunk: OutChunk,
+        products: Products,
+        mut framed: Vec<u8>,
+    ) -> Result<(), PieceError> {
+        let series = Chunks {
+            inputs: &batch.inputs,
+            chunks: &[chunk],
+            first_input: 0,
+        };
+        let [_, levels @ ..] = &mut batch.levels;
+        let scratch = &mut Scratch::default();
+        downsample(&series, products, scratch, &mut framed, levels)
+    }
+
+    /// Of the second source, whose samples do not lie at 100 ms.
+    fn misplaced(batch: &mut Batch) -> Result<(), PieceError> {
+        let late = OutChunk {
+            min_time: 100,
+            max_time: 109,
+            ..chunk(OutData::Input(1))
+        };
+        lower(batch, late, ALL, Vec::new())
+    }
+
+    /// The same bytes, as if they had been encoded here.
+    fn misplaced_by_us(batch: &mut Batch) -> Result<(), PieceError> {
+        let framed = batch.inputs[1].record.framed().to_vec();
+        let late = OutChunk {
+            min_time: 100,
+            max_time: 109,
+            ..chunk(OutData::Framed(0, framed.len()))
+        };
+        lower(batch, late, ALL, framed)
+    }
+
+    /// Two samples in no bytes.
+    fn too_short(batch: &mut Batch) -> Result<(), PieceError> {
+        let mut framed = Vec::new();
+        frame_chunk(Encoding::Xor.as_byte(), &[0, 2], &mut framed);
+        lower(batch, chunk(OutData::Framed(0, framed.len())), ALL, framed)
+    }
+
+    /// Aggregates that are none.
+    fn no_aggregates(batch: &mut Batch) -> Result<(), PieceError> {
+        let mut framed = Vec::new();
+        frame_chunk(Encoding::Aggr.as_byte(), &[200], &mut framed);
+        let aggregates = OutChunk {
+            encoding: Encoding::Aggr,
+            ..chunk(OutData::Framed(0, framed.len()))
+        };
+        let products = Products {
+            from: FIVE_MINUTES_MS,
+            five_minutes: false,
+            ..ALL
+        };
+        lower(batch, aggregates, products, framed)
+    }
+
+    /// A sample more than there is.
+    fn miscounted(batch: &mut Batch) -> Result<(), PieceError> {
+        let more = OutChunk {
+            samples: 3,
+            ..chunk(OutData::Input(0))
+        };
+        lower(batch, more, ALL, Vec::new())
+    }
+
+    /// How a merge of two sources ends whose worker does this.
+    fn ends(work: crate::merge::worker::Work) -> MergeError {
+        let series: SeriesMap = [(
+            labels(&[("__name__", "up"), ("job", "z")]),
+            vec![float_chunk(&[(0, 1.5), (9, 2.5)])],
+        )]
+        .into();
+        let blocks = ["a", "b"].map(|name| Block::write(name, (0, 60), &series, &[], 1 << 20));
+        let mut setup = Setup::new(&pool(1), &blocks);
+        setup.tuning.work = work;
+        setup.merge(&blocks).unwrap_err()
+    }
+
+    #[test]
+    fn a_piece_as_it_came_is_to_blame_for_itself() {
+        let error = ends(misplaced);
+        assert_eq!(error.input, Some(1));
+        let Error::Corrupt(corrupt) = &error.error else {
+            panic!("{error}");
+        };
+        assert_eq!(corrupt.damage, Damage::ChunkTimeMismatch);
+        assert_eq!(corrupt.file, "b/chunks/000001");
+    }
+
+    #[test]
+    fn no_source_is_to_blame_for_what_was_encoded_here() {
+        for (work, what) in [
+            (
+                misplaced_by_us as crate::merge::worker::Work,
+                "outside of the times",
+            ),
+            (too_short, "xor"),
+            (no_aggregates, "aggregate"),
+        ] {
+            let error = ends(work);
+            assert_eq!(error.input, None, "{error}");
+            assert!(matches!(error.error, Error::Misuse(_)), "{error}");
+            let text = error.to_string().to_lowercase();
+            let ours = "chunks made of several are wrong";
+            assert!(text.contains(ours) && text.contains(what), "{text}");
+            // Where to look for it.
+            assert!(text.contains("job=\"z\""), "{text}");
+        }
+    }
+
+    #[test]
+    fn samples_that_get_lost_are_no_damage_either() {
+        let error = ends(miscounted);
+        assert_eq!(error.input, None);
+        let text = error.to_string();
+        assert!(text.contains("2 of 3 samples were downsampled"), "{text}");
+    }
+}

@@ -233,8 +233,10 @@ impl Failure {
                 let source = chunk.source as usize;
                 let name = names.get(source).map_or("", String::as_str);
                 let series = batch.series.iter().find(|s| s.inputs.contains(&input));
+                // A rule of ours that was broken says nothing about the source.
+                let ours = matches!(error, Error::Misuse(_));
                 MergeError {
-                    input: Some(source),
+                    input: (!ours).then_some(source),
                     series: series.map(|s| sink.describe(batch.labels_of(s))),
                     error: chunk.locate(error, name),
                 }

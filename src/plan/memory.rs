@@ -14,7 +14,9 @@
 //! Read-ahead, parts and batches shrink with the budget and cost speed; tables
 //! (symbols, maps, postings) past their share go to scratch. So a budget of
 //! [`LEAST_BYTES`] is enough for any job, but for 12 bytes per series and 8 per
-//! label pair of the result, and the chunks of one series.
+//! label pair of the result, and the chunks of one series for each core; where a
+//! series with stale markers or histograms is downsampled, 16 bytes for each of
+//! its samples, too.
 
 use super::cost::Machine;
 

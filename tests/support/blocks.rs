@@ -19,6 +19,8 @@ pub type SeriesLabels = Vec<(String, String)>;
 pub type Samples = Vec<(i64, f64)>;
 /// What a bucket holds: samples as text by stream, series and time (ms).
 pub type Content = BTreeMap<String, BTreeMap<String, BTreeMap<i64, String>>>;
+/// Files of blocks by resolution and range (ms), then by path in the block.
+pub type BlockFiles = BTreeMap<(i64, i64, i64), BTreeMap<String, Vec<u8>>>;
 
 /// A block to be written.
 #[derive(Debug, Clone)]
@@ -162,6 +164,34 @@ pub async fn live_metas_but(bucket: &Bucket, skip: Option<Ulid>) -> Vec<Meta> {
         live.push(Meta::parse(ulid, &json).unwrap());
     }
     live
+}
+
+/// What two runs have to agree on: by resolution and range, the files and
+/// `meta.json` without names and times of upload.
+pub async fn files(bucket: &Bucket) -> BlockFiles {
+    let mut all = BTreeMap::new();
+    for mut meta in live_metas(bucket).await {
+        let id = meta.id();
+        let mut files = BTreeMap::new();
+        for object in bucket.list(&id.to_string()).await.unwrap() {
+            let name = object.name.split_once('/').unwrap().1.to_owned();
+            if name != "meta.json" {
+                let body = bucket.get(&object.name).await.unwrap().unwrap();
+                files.insert(name, body.to_vec());
+            }
+        }
+        let key = (
+            meta.thanos.downsample.resolution,
+            meta.tsdb.min_time,
+            meta.tsdb.max_time,
+        );
+        meta.tsdb.ulid = Ulid::nil();
+        meta.thanos.upload_time.clear();
+        files.insert("meta.json".to_owned(), meta.to_json().unwrap());
+        let before = all.insert(key, files);
+        assert!(before.is_none(), "two blocks of one range: {key:?}");
+    }
+    all
 }
 
 /// All samples of live blocks, replica labels left out of the stream's name.

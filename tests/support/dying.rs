@@ -1,5 +1,6 @@
 //! A store that dies: after so many requests that change it, every request
-//! fails, as if the process had been killed. What was done stays done.
+//! fails, as if the process had been killed. What was done stays done. Before
+//! that, one `meta.json` may be refused.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ use object_store::{
 struct Life {
     left: AtomicU64,
     spent: AtomicU64,
+    /// Number of the `meta.json` that is refused, counted from 1 as they come;
+    /// 0 once that is done.
+    refused: AtomicU64,
 }
 
 impl Life {
@@ -31,6 +35,21 @@ impl Life {
             store: "dying",
             source: "the process is dead".into(),
         })
+    }
+
+    /// Refuses the one `meta.json` that is to be refused.
+    fn refuse(&self, at: &Path) -> Result<()> {
+        let is_meta = at.filename() == Some("meta.json");
+        let counted = |left: u64| left.checked_sub(u64::from(is_meta));
+        let before = self
+            .refused
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, counted);
+        if is_meta && before == Ok(1) {
+            let source = "no room for it".into();
+            let store = "dying";
+            return Err(Error::Generic { store, source });
+        }
+        Ok(())
     }
 
     /// Takes part of the life for a request that changes the store.
@@ -52,9 +71,16 @@ pub struct DyingStore<T> {
 impl<T> DyingStore<T> {
     /// Dies after `mutations` requests that change it.
     pub fn new(inner: T, mutations: u64) -> Self {
+        Self::refusing(inner, mutations, 0)
+    }
+
+    /// The same, and the `meta.json` of that number, from 1, is not written; 0
+    /// for none.
+    pub fn refusing(inner: T, mutations: u64, meta: u64) -> Self {
         let life = Arc::new(Life {
             left: AtomicU64::new(mutations),
             spent: AtomicU64::new(0),
+            refused: AtomicU64::new(meta),
         });
         Self { inner, life }
     }
@@ -75,6 +101,7 @@ impl<T: ObjectStore> std::fmt::Display for DyingStore<T> {
 impl<T: ObjectStore + Clone> ObjectStore for DyingStore<T> {
     async fn put_opts(&self, at: &Path, body: PutPayload, opts: PutOptions) -> Result<PutResult> {
         self.life.spend()?;
+        self.life.refuse(at)?;
         self.inner.put_opts(at, body, opts).await
     }
 

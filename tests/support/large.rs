@@ -1,6 +1,6 @@
 //! Large blocks in a folder bucket, made fast and in little memory: labels
 //! ascend as they are made, and a few chunks are encoded once and used by all
-//! series.
+//! series. What lower resolutions of them count.
 
 // Every test binary compiles all of this and uses a part of it.
 #![allow(dead_code)]
@@ -10,10 +10,14 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use lithify::block::meta::{File as BlockFile, Labels, Meta};
-use lithify::tsdb::chunkenc::{EncodedChunks, SeriesEncoder};
-use lithify::tsdb::chunks::{ChunkInput, ChunkMeta, ChunkWriter, DEFAULT_SEGMENT_SIZE};
-use lithify::tsdb::index::{self, IndexWriter, LabelPair};
-use lithify::tsdb::source::BlobWriter;
+use lithify::tsdb::chunkenc::{
+    Aggr, AggrChunk, EncodedChunks, FloatSamples, STALE_NAN, SeriesEncoder, decode_floats,
+};
+use lithify::tsdb::chunks::{
+    ChunkInput, ChunkMeta, ChunkWriter, DEFAULT_SEGMENT_SIZE, SegmentReader, segment_file_name,
+};
+use lithify::tsdb::index::{self, Index, IndexWriter, LabelPair, RawSeries};
+use lithify::tsdb::source::{BlobWriter, MemBlob};
 use lithify::tsdb::{Error, Result};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
@@ -39,6 +43,8 @@ pub struct Large {
     pub samples: u32,
     /// Added to all timestamps, ms.
     pub offset: i64,
+    /// The last sample of every so manieth chunk is a stale marker; 0 for none.
+    pub stale: u32,
 }
 
 impl Large {
@@ -50,6 +56,11 @@ impl Large {
     /// Samples of the block.
     pub fn num_samples(&self) -> u64 {
         self.series() * u64::from(self.chunks) * u64::from(self.samples)
+    }
+
+    /// Those of them that are stale markers.
+    pub fn num_stale(&self) -> u64 {
+        self.series() * u64::from(self.chunks.checked_div(self.stale).unwrap_or(0))
     }
 }
 
@@ -78,7 +89,7 @@ pub fn write(bucket: &Path, block: &Large) {
         for pod in 0..block.pods {
             segments.start_series();
             metas.clear();
-            let pattern = (pod as usize * 7 + metric as usize) % PATTERNS;
+            let pattern = (pod as usize * 7 + metric as usize) % chunks.len();
             for ((min_time, max_time), data) in &chunks[pattern] {
                 let (encoding, data) = (data.0, data.1.as_slice());
                 let chunk = segments.append(ChunkInput::Data { encoding, data });
@@ -110,15 +121,20 @@ fn encode_chunks(block: &Large) -> Vec<Vec<((i64, i64), Encoded)>> {
         let mut value = (pattern * 1000) as f64;
         let mut noise = pattern as u64 + 1;
         let mut time = start + block.offset;
-        (0..block.chunks)
-            .map(|_| {
+        (1..=block.chunks)
+            .map(|chunk| {
                 encoded.clear();
-                for _ in 0..block.samples {
+                let ends = block.stale != 0 && chunk % block.stale == 0;
+                for sample in 1..=block.samples {
                     noise = noise.wrapping_mul(6_364_136_223_846_793_005) + 1;
                     value += (noise >> 56) as f64 * 0.25;
-                    encoder
-                        .push_float(time, value, &mut encoded)
-                        .expect("sample");
+                    let stale = ends && sample == block.samples;
+                    let v = if stale {
+                        f64::from_bits(STALE_NAN)
+                    } else {
+                        value
+                    };
+                    encoder.push_float(time, v, &mut encoded).expect("sample");
                     time += step;
                 }
                 encoder.finish(&mut encoded).expect("chunk");
@@ -129,7 +145,8 @@ fn encode_chunks(block: &Large) -> Vec<Vec<((i64, i64), Encoded)>> {
             })
             .collect()
     };
-    (0..PATTERNS).map(&mut pattern).collect()
+    let used = PATTERNS.min(block.series() as usize);
+    (0..used).map(&mut pattern).collect()
 }
 
 /// The ten labels of a series, by name.
@@ -226,6 +243,42 @@ impl Symbols {
             (self.names[label], self.values[label][i as usize])
         })
     }
+}
+
+/// Samples that the count column of a downsampled block says.
+///
+/// # Panics
+/// When it is damaged.
+pub fn counted(folder: &Path) -> u64 {
+    let blob = |name: &str| {
+        let data = fs::read(folder.join(name)).expect("file of the block");
+        Box::new(MemBlob::new(name, data))
+    };
+    let mut index = Index::open(blob("index")).expect("index");
+    let symbols = index.load_symbols().expect("symbols");
+    let mut stream = index.into_series(symbols.refs());
+    let mut segments: Vec<SegmentReader> = Vec::new();
+    let (mut series, mut counts, mut sum) = (RawSeries::default(), FloatSamples::default(), 0);
+    while stream.next(&mut series).expect("series") {
+        for chunk in &series.chunks {
+            let number = chunk.chunk_ref().segment();
+            // They come in order.
+            while segments.len() <= number as usize {
+                let next = segments.len() as u32;
+                let data = blob(&format!("chunks/{}", segment_file_name(next)));
+                segments.push(SegmentReader::open(next, data).expect("segment"));
+            }
+            let segment = &mut segments[number as usize];
+            let record = segment.record(chunk.reference).expect("chunk");
+            record.verify().expect("chunk");
+            let columns = AggrChunk::parse(record.data()).expect("columns");
+            let column = columns.column(Aggr::Count).expect("count");
+            counts.clear();
+            decode_floats(column.encoding, column.data, &mut counts).expect("count");
+            sum += counts.vs.iter().map(|n| *n as u64).sum::<u64>();
+        }
+    }
+    sum
 }
 
 fn write_meta(folder: &Path, block: &Large) {

@@ -64,19 +64,23 @@ pub fn program() -> PathBuf {
     named.unwrap_or_else(|| env!("CARGO_BIN_EXE_lithify").into())
 }
 
-/// `lithify compact` of a folder, the replicas of a pair merged.
+/// `lithify compact` of a folder, the replicas of a pair merged, nothing
+/// downsampled.
 pub fn compact(bucket: &Path, data: &Path) -> Command {
+    let mut command = compact_and_downsample(bucket, data);
+    command.arg("--downsampling.disable");
+    command
+}
+
+/// The same with lower resolutions, in one pass.
+pub fn compact_and_downsample(bucket: &Path, data: &Path) -> Command {
     let yaml = format!(
         "type: FILESYSTEM\nconfig:\n  directory: {}\n",
         bucket.display()
     );
     let mut command = Command::new(program());
     command
-        .args([
-            "compact",
-            "--downsampling.disable",
-            "--consistency-delay=0s",
-        ])
+        .args(["compact", "--consistency-delay=0s"])
         .arg("--deduplication.replica-label=prometheus_replica")
         .arg(format!("--objstore.config={yaml}"))
         .arg(format!("--data-dir={}", data.display()));

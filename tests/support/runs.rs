@@ -77,3 +77,12 @@ pub async fn run_at(bucket: &Bucket, settings: Settings, threads: usize, now_ms:
     assert_eq!(left, 0, "scratch is empty after a run");
     report
 }
+
+/// Objects of the store have the time of the machine, so that "now" has to be
+/// later than that for the clean-up.
+pub fn after_the_machine() -> i64 {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    (now.as_millis() as i64).max(NOW) + 100 * HOUR
+}

@@ -53,6 +53,8 @@ impl HistogramDownsampler {
             let finished = self.columns.finish(out);
             finished.map_err(|e| (cursor.index(), e))?;
         }
+        // It stands at the last sample, with the buffers of that chunk.
+        cursor.close();
         self.scratch = scratch;
         for entry in &self.survey.entries {
             match entry.fate {
