@@ -42,6 +42,8 @@ mod block;
 mod decode;
 mod floats;
 mod histogram;
+#[cfg(target_arch = "x86_64")]
+mod processor;
 mod series;
 mod start_time;
 mod varbit;

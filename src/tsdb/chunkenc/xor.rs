@@ -20,6 +20,8 @@
 use super::bits::{BitReader, BitRun, BitWriter};
 use super::block::{self, Decoder};
 use super::floats::FloatSamples;
+#[cfg(target_arch = "x86_64")]
+use super::processor::has_bit_instructions;
 use super::varbit::sign_extend;
 use super::window::{
     BadWindow, ReadWindow, WriteWindow, put_xor, put_xor_after, read_xor, read_xor_roomy,
@@ -79,16 +81,21 @@ impl State {
         self.deltas >> 46 == 0 && first <= self.t
     }
 
-    /// Adds a delta of delta of `n` bits.
-    #[inline(always)]
-    fn add_dod(&mut self, raw: u64, n: u32) {
-        self.delta = self.delta.wrapping_add(sign_extend(raw, n));
+    /// [`Decoder::run`].
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "bmi1,bmi2,lzcnt")]
+    fn run_with_bit_instructions(
+        &mut self,
+        r: &mut BitReader<'_>,
+        ts: &mut [i64],
+        vs: &mut [f64],
+    ) -> Result<usize, BadWindow> {
+        self.run_common(r, ts, vs)
     }
-}
 
-impl Decoder for State {
-    #[inline(never)]
-    fn run(
+    /// [`Decoder::run`].
+    #[inline(always)]
+    fn run_common(
         &mut self,
         r: &mut BitReader<'_>,
         ts: &mut [i64],
@@ -126,6 +133,29 @@ impl Decoder for State {
         }
         (*r, *self) = (bits, state);
         result.map(|()| done)
+    }
+
+    /// Adds a delta of delta of `n` bits.
+    #[inline(always)]
+    fn add_dod(&mut self, raw: u64, n: u32) {
+        self.delta = self.delta.wrapping_add(sign_extend(raw, n));
+    }
+}
+
+impl Decoder for State {
+    #[inline(never)]
+    fn run(
+        &mut self,
+        r: &mut BitReader<'_>,
+        ts: &mut [i64],
+        vs: &mut [f64],
+    ) -> Result<usize, BadWindow> {
+        #[cfg(target_arch = "x86_64")]
+        if has_bit_instructions() {
+            // SAFETY: the processor has what it is compiled for.
+            return unsafe { self.run_with_bit_instructions(r, ts, vs) };
+        }
+        self.run_common(r, ts, vs)
     }
 
     fn step(&mut self, r: &mut BitReader<'_>) -> Result<(), BadWindow> {
@@ -335,6 +365,24 @@ impl XorEncoder {
 
     /// Appends samples; the shorter slice decides how many.
     pub fn push_all(&mut self, ts: &[i64], vs: &[f64]) {
+        #[cfg(target_arch = "x86_64")]
+        if has_bit_instructions() {
+            // SAFETY: the processor has what it is compiled for.
+            return unsafe { self.push_with_bit_instructions(ts, vs) };
+        }
+        self.push_common(ts, vs);
+    }
+
+    /// [`Self::push_all`].
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "bmi1,bmi2,lzcnt")]
+    fn push_with_bit_instructions(&mut self, ts: &[i64], vs: &[f64]) {
+        self.push_common(ts, vs);
+    }
+
+    /// [`Self::push_all`].
+    #[inline(always)]
+    fn push_common(&mut self, ts: &[i64], vs: &[f64]) {
         if self.count == 0 {
             self.w.restart(HEADER);
         }
