@@ -6,7 +6,10 @@ use std::process::{Command, Output};
 use crate::peer::{must, peer};
 
 /// Flags of which ours has another default, with it.
-const OTHER_DEFAULT: [(&str, Option<&str>); 1] = [("compact.concurrency", None)];
+const OTHER_DEFAULT: [(&str, Option<&str>); 2] = [
+    ("compact.concurrency", None),
+    ("downsample.concurrency", None),
+];
 
 /// Hidden flags: no help shows them, but the parser tells them from unknown ones.
 const HIDDEN: [&str; 7] = [
