@@ -29,6 +29,23 @@ struct Bounds {
     times: (i64, i64),
 }
 
+/// The aggregates of one window.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    /// What it is named by: its last ms, or that of its last sample.
+    pub end: i64,
+    /// Samples.
+    pub count: f64,
+    /// Their sum.
+    pub sum: f64,
+    /// The least of them.
+    pub min: f64,
+    /// The greatest of them.
+    pub max: f64,
+    /// The counter at its end.
+    pub total: f64,
+}
+
 impl Columns {
     /// Drops all chunks.
     pub fn clear(&mut self) {
@@ -65,6 +82,27 @@ impl Columns {
     pub fn close(&mut self, times: (i64, i64)) {
         let ends = std::array::from_fn(|i| self.columns[i].len());
         self.chunks.push(Bounds { ends, times });
+    }
+
+    /// Appends a chunk: its windows, which are to be at least one, between its
+    /// `first` sample (ms) and the raw value that its counter ends at.
+    pub fn push_rows(&mut self, first: (i64, f64), rows: &[Row], last_raw: f64) {
+        let (Some(head), Some(tail)) = (rows.first(), rows.last()) else {
+            return;
+        };
+        let [count, sum, min, max, counter] = &mut self.columns;
+        let value = |column: &mut FloatSamples, of: fn(&Row) -> f64| {
+            column.ts.extend(rows.iter().map(|row| row.end));
+            column.vs.extend(rows.iter().map(of));
+        };
+        value(count, |row| row.count);
+        value(sum, |row| row.sum);
+        value(min, |row| row.min);
+        value(max, |row| row.max);
+        counter.push(first.0, first.1);
+        value(counter, |row| row.total);
+        counter.push(tail.end, last_raw);
+        self.close((head.end, tail.end));
     }
 
     /// First and last ms of a chunk.

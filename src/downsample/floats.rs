@@ -1,4 +1,5 @@
-//! Raw floats into windows.
+//! Raw floats into windows, whatever they are like: samples are stored first.
+//! Most runs take the shorter way of [`super::plain`].
 //!
 //! ```text
 //!  samples    x x x x x|x x x x|x x   x|x x x       window borders: |
@@ -8,13 +9,11 @@
 //!  counter    ^first  ^       ^ ^raw value at last  sample if that is earlier
 //! ```
 
+use super::Counts;
 use super::columns::Columns;
 use super::window::{RAW_INTERVAL_MS, chunk_count, next_border, window_end};
-use super::{ChunkView, Counts};
-use crate::tsdb::chunkenc::{
-    Aggr, Encoding, FloatSamples, decode_ascending, decode_floats, is_stale, num_samples,
-};
-use crate::tsdb::{Error, Result};
+use crate::tsdb::Result;
+use crate::tsdb::chunkenc::{Encoding, FloatSamples, decode_floats, is_stale};
 
 /// Windows of one chunk, at most: its columns count samples in 16 bits, and the
 /// counter has two more.
@@ -27,15 +26,6 @@ struct How {
     resolution: i64,
     /// Times never go back.
     ordered: bool,
-}
-
-impl How {
-    fn plain(resolution: i64) -> Self {
-        Self {
-            resolution,
-            ordered: true,
-        }
-    }
 }
 
 /// Samples of one run, in order.
@@ -101,95 +91,6 @@ impl RawFloats {
         }
         ts.truncate(kept);
         vs.truncate(kept);
-    }
-
-    /// Appends the chunks of a whole run to `out`, batch by batch while its chunks
-    /// are decoded, so that samples stay in the cache. False, with nothing done,
-    /// if the run is not plain: then how many samples it has and where they begin
-    /// and end is known only once all of it was read.
-    ///
-    /// # Errors
-    /// Corrupt data, with the number of the chunk.
-    pub fn plain_run(
-        &mut self,
-        chunks: &[ChunkView<'_>],
-        resolution: i64,
-        out: &mut Columns,
-        counts: &mut Counts,
-    ) -> Result<bool, (usize, Error)> {
-        let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else {
-            return Ok(true);
-        };
-        let mut total = 0;
-        for (number, chunk) in chunks.iter().enumerate() {
-            let samples = num_samples(chunk.encoding, chunk.data);
-            total += samples.map_err(|e| (number, e))? as u64;
-        }
-        let range = (first.min_time, last.max_time);
-        let wanted = chunk_count(range, RAW_INTERVAL_MS, resolution, total);
-        let size = usize::try_from(total).unwrap_or(usize::MAX) / wanted + 1;
-        let before = out.len();
-        self.clear();
-        for (number, chunk) in chunks.iter().enumerate() {
-            let read = self.read_plain(chunk).map_err(|e| (number, e))?;
-            if !read {
-                out.truncate(before);
-                return Ok(false);
-            }
-            self.full_batches(size, resolution, out);
-        }
-        let FloatSamples { ts, vs } = &self.samples;
-        batches(ts, vs, (size, resolution), |ts, vs| {
-            batch(ts, vs, How::plain(resolution), out);
-        });
-        // One NaN makes the sum of its window one: cheaper than to look at each.
-        let sums = out.columns(before..out.len(), Aggr::Sum).1;
-        if sums.iter().any(|sum| sum.is_nan()) {
-            out.truncate(before);
-            return Ok(false);
-        }
-        counts.read += total;
-        let made = before..out.len();
-        counts.counted += made.map(|chunk| out.counted(chunk)).sum::<u64>();
-        Ok(true)
-    }
-
-    /// Appends a chunk; false unless its times ascend from the first to the last
-    /// that the index states.
-    fn read_plain(&mut self, chunk: &ChunkView<'_>) -> Result<bool> {
-        let start = self.samples.len();
-        let ascending = match chunk.samples {
-            Some((ts, vs)) => {
-                self.samples.ts.extend_from_slice(ts);
-                self.samples.vs.extend_from_slice(vs);
-                let two = ts.windows(2);
-                two.fold(true, |ok, two| ok & (two[0] < two[1]))
-            }
-            None => decode_ascending(chunk.encoding, chunk.data, &mut self.samples)?,
-        };
-        // Something is always left of what was read before.
-        let border = &self.samples.ts[start.saturating_sub(1)..];
-        let ascending = ascending && (start == 0 || border.len() < 2 || border[0] < border[1]);
-        let ts = &self.samples.ts[start..];
-        let stated = ts.first() == Some(&chunk.min_time) && ts.last() == Some(&chunk.max_time);
-        Ok(ascending && stated)
-    }
-
-    /// Turns those samples into chunks whose batch is complete, and drops them.
-    fn full_batches(&mut self, size: usize, resolution: i64, out: &mut Columns) {
-        let FloatSamples { ts, vs } = &mut self.samples;
-        let mut done = 0;
-        while ts.len() - done > size {
-            let end = done + batch_end(&ts[done..], size, resolution);
-            // The window of its last sample may go on in the next chunk.
-            if end == ts.len() {
-                break;
-            }
-            batch(&ts[done..end], &vs[done..end], How::plain(resolution), out);
-            done = end;
-        }
-        ts.drain(..done);
-        vs.drain(..done);
     }
 
     /// Appends the chunks of the run to `out`: windows of `resolution` ms.

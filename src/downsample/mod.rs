@@ -38,6 +38,7 @@ mod columns;
 mod counts;
 mod floats;
 mod histogram;
+mod plain;
 mod series;
 mod window;
 
@@ -56,3 +57,5 @@ mod float_tests;
 mod golden_support;
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod plain_tests;

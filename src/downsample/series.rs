@@ -6,6 +6,7 @@ use super::aggregates::Aggregator;
 use super::columns::Columns;
 use super::floats::RawFloats;
 use super::histogram::HistogramDownsampler;
+use super::plain::PlainFloats;
 use super::{Counts, FIVE_MINUTES_MS, ONE_HOUR_MS};
 use crate::tsdb::chunkenc::{
     Aggr, AggrChunk, EncodedChunks, Encoding, Kind, XorEncoder, num_samples,
@@ -73,6 +74,7 @@ impl Level {
 pub struct Downsampler {
     /// Windows of the two levels, ms.
     resolutions: [i64; 2],
+    plain: PlainFloats,
     floats: RawFloats,
     five: Columns,
     hour: Columns,
@@ -107,6 +109,7 @@ impl Downsampler {
     pub fn with_resolutions(resolutions: [i64; 2]) -> Self {
         Self {
             resolutions,
+            plain: PlainFloats::default(),
             floats: RawFloats::default(),
             five: Columns::default(),
             hour: Columns::default(),
@@ -209,8 +212,8 @@ impl Downsampler {
         }
         let before = self.five.len();
         let plain = self
-            .floats
-            .plain_run(
+            .plain
+            .run(
                 &chunks[run.clone()],
                 resolution,
                 &mut self.five,

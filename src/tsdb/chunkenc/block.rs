@@ -14,18 +14,20 @@
 
 use super::Fault;
 use super::bits::{BitReader, PADDED};
+use super::fold::FloatFold;
 use super::window::BadWindow;
 
 /// What a decoder of floats carries from one sample to the next.
 pub(super) trait Decoder: Copy {
-    /// Decodes samples until both slices are full, the reader is no longer
+    /// Decodes `most` samples into a fold, or fewer where the reader is no longer
     /// [roomy](BitReader::is_roomy), or a rare code comes, which is left unread.
     /// Returns how many.
-    fn run(
+    fn run<F: FloatFold>(
         &mut self,
         r: &mut BitReader<'_>,
-        ts: &mut [i64],
-        vs: &mut [f64],
+        most: usize,
+        carry: &mut F::Carry,
+        fold: &mut F,
     ) -> Result<usize, BadWindow>;
 
     /// Decodes one sample, whatever its code. Past the end it reads zeros.
@@ -35,25 +37,25 @@ pub(super) trait Decoder: Copy {
     fn sample(&self) -> (i64, f64);
 }
 
-/// Fills both slices, which are equally long, with the samples that follow.
+/// Decodes the `left` samples that follow into a fold.
 ///
 /// Samples past the end of the data decode as zeros and are found at the end,
 /// once for all. An error comes with its byte offset. The decoder comes back as
 /// the last sample left it.
-pub(super) fn decode<D: Decoder>(
+pub(super) fn decode<D: Decoder, F: FloatFold>(
     mut decoder: D,
     r: BitReader<'_>,
-    ts: &mut [i64],
-    vs: &mut [f64],
+    mut left: usize,
+    carry: &mut F::Carry,
+    fold: &mut F,
 ) -> Result<D, (Fault, usize)> {
     let mut pad = [0; PADDED];
     // The padded copy lives shorter than the data, and so must its reader.
     let mut r: BitReader<'_> = r;
-    let mut done = 0;
-    let mut result = decode_some(&mut decoder, &mut r, (ts, vs), &mut done, false);
-    if result.is_ok() && done < ts.len() {
+    let mut result = decode_some(&mut decoder, &mut r, &mut left, (carry, fold), false);
+    if result.is_ok() && left > 0 {
         r = r.padded(&mut pad);
-        result = decode_some(&mut decoder, &mut r, (ts, vs), &mut done, true);
+        result = decode_some(&mut decoder, &mut r, &mut left, (carry, fold), true);
     }
     match result {
         Err(BadWindow) => Err((Fault::Window, r.byte_offset())),
@@ -62,26 +64,23 @@ pub(super) fn decode<D: Decoder>(
     }
 }
 
-/// Decodes from sample `done` on; not `to_the_end` stops where the reader gets
-/// short of room.
-fn decode_some<D: Decoder>(
+/// Decodes on until no samples are `left`; not `to_the_end` stops where the reader
+/// gets short of room.
+fn decode_some<D: Decoder, F: FloatFold>(
     decoder: &mut D,
     r: &mut BitReader<'_>,
-    (ts, vs): (&mut [i64], &mut [f64]),
-    done: &mut usize,
+    left: &mut usize,
+    (carry, fold): (&mut F::Carry, &mut F),
     to_the_end: bool,
 ) -> Result<(), BadWindow> {
-    while let (Some(later_ts), Some(later_vs)) = (ts.get_mut(*done..), vs.get_mut(*done..)) {
-        *done += decoder.run(r, later_ts, later_vs)?;
-        let (Some(t), Some(v)) = (ts.get_mut(*done), vs.get_mut(*done)) else {
-            break;
-        };
-        if !to_the_end && !r.is_roomy() {
-            break;
+    loop {
+        *left -= decoder.run(r, *left, carry, fold)?;
+        if *left == 0 || (!to_the_end && !r.is_roomy()) {
+            return Ok(());
         }
         decoder.step(r)?;
-        (*t, *v) = decoder.sample();
-        *done += 1;
+        let (t, v) = decoder.sample();
+        *carry = fold.fold(*carry, t, v);
+        *left -= 1;
     }
-    Ok(())
 }

@@ -1,8 +1,8 @@
 //! One entry for all encodings: what is in this chunk, and its samples.
 
 use super::{
-    Encoding, FloatHistogramIter, FloatHistogramScratch, FloatSamples, HistogramIter,
-    HistogramScratch, Kind, decode_xor, decode_xor_ascending, decode_xor2,
+    Encoding, FloatFold, FloatHistogramIter, FloatHistogramScratch, FloatSamples, HistogramIter,
+    HistogramScratch, Kind, Times, decode_xor, decode_xor2, fold_xor,
 };
 use crate::tsdb::{Error, Result};
 
@@ -91,18 +91,40 @@ pub fn decode_floats(encoding: Encoding, data: &[u8], out: &mut FloatSamples) ->
     }
 }
 
-/// The same; true if the times are known to ascend, each above the one before.
+/// Hands the samples of a float chunk to `fold`, some of them also on error;
+/// `buffer` is for encodings that are not folded while they are decoded.
 ///
 /// # Errors
 /// As [`decode_floats`].
-pub fn decode_ascending(encoding: Encoding, data: &[u8], out: &mut FloatSamples) -> Result<bool> {
+pub fn fold_floats<F: FloatFold>(
+    encoding: Encoding,
+    data: &[u8],
+    buffer: &mut FloatSamples,
+    carry: &mut F::Carry,
+    fold: &mut F,
+) -> Result<Times> {
     if encoding == Encoding::Xor {
-        return decode_xor_ascending(data, out);
+        return fold_xor(data, carry, fold);
     }
-    let start = out.len();
-    decode_floats(encoding, data, out)?;
-    let ts = out.ts.get(start..).unwrap_or_default();
-    Ok(ts.is_sorted_by(|before, t| before < t))
+    buffer.clear();
+    decode_floats(encoding, data, buffer)?;
+    Ok(fold_samples(&buffer.ts, &buffer.vs, carry, fold))
+}
+
+/// Hands decoded samples to `fold`; the shorter slice decides how many.
+pub fn fold_samples<F: FloatFold>(
+    ts: &[i64],
+    vs: &[f64],
+    carry: &mut F::Carry,
+    fold: &mut F,
+) -> Times {
+    let samples = ts.iter().zip(vs);
+    *carry = samples.fold(*carry, |carry, (&t, &v)| fold.fold(carry, t, v));
+    Times {
+        ends: ts.first().copied().zip(ts.last().copied()),
+        // Without a way out early, so that it becomes vector code.
+        ascending: ts.windows(2).fold(true, |ok, two| ok & (two[0] < two[1])),
+    }
 }
 
 #[cold]

@@ -41,6 +41,7 @@ mod bits;
 mod block;
 mod decode;
 mod floats;
+mod fold;
 mod histogram;
 #[cfg(target_arch = "x86_64")]
 mod processor;
@@ -52,8 +53,9 @@ mod xor;
 mod xor2;
 
 pub use aggr::{Aggr, AggrChunk, AggrColumn, encode_aggr, put_aggr_column};
-pub use decode::{DecodeScratch, Decoded, decode_ascending, decode_chunk, decode_floats};
+pub use decode::{DecodeScratch, Decoded, decode_chunk, decode_floats, fold_floats, fold_samples};
 pub use floats::FloatSamples;
+pub use fold::{FloatFold, Times};
 pub use histogram::{
     Append, CounterReset, FloatHistogram, FloatHistogramEncoder, FloatHistogramIter,
     FloatHistogramScratch, Histogram, HistogramEncoder, HistogramIter, HistogramScratch, Span,
@@ -61,7 +63,7 @@ pub use histogram::{
 pub(crate) use histogram::{CUSTOM_SCHEMA, Merge, Walk, reduce};
 pub use series::{EncodedChunk, EncodedChunks, SAMPLES_PER_CHUNK, SeriesEncoder};
 pub(crate) use xor::MAX_SAMPLES;
-use xor::decode_xor_ascending;
+use xor::fold_xor;
 pub use xor::{XorEncoder, XorIter, decode_xor};
 pub use xor2::{Xor2Iter, decode_xor2};
 

@@ -20,6 +20,7 @@
 use super::bits::{BitReader, BitRun, BitWriter};
 use super::block::{self, Decoder};
 use super::floats::FloatSamples;
+use super::fold::{Fill, FloatFold, Times};
 #[cfg(target_arch = "x86_64")]
 use super::processor::has_bit_instructions;
 use super::varbit::sign_extend;
@@ -81,34 +82,33 @@ impl State {
         self.deltas >> 46 == 0 && first <= self.t
     }
 
-    /// [`Decoder::run`].
+    /// [`Self::run_fold`].
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "bmi1,bmi2,lzcnt")]
-    fn run_with_bit_instructions(
+    fn run_with_bit_instructions<F: FloatFold>(
         &mut self,
         r: &mut BitReader<'_>,
-        ts: &mut [i64],
-        vs: &mut [f64],
+        most: usize,
+        carry: &mut F::Carry,
+        fold: &mut F,
     ) -> Result<usize, BadWindow> {
-        self.run_common(r, ts, vs)
+        self.run_common(r, most, carry, fold)
     }
 
-    /// [`Decoder::run`].
+    /// [`Self::run_fold`].
     #[inline(always)]
-    fn run_common(
+    fn run_common<F: FloatFold>(
         &mut self,
         r: &mut BitReader<'_>,
-        ts: &mut [i64],
-        vs: &mut [f64],
+        most: usize,
+        carry: &mut F::Carry,
+        fold: &mut F,
     ) -> Result<usize, BadWindow> {
         // Copies that nobody else refers to stay in registers.
-        let (mut bits, mut state) = (*r, *self);
+        let (mut bits, mut state, mut so_far) = (*r, *self, *carry);
         let mut done = 0;
         let mut result = Ok(());
-        for (t, v) in ts.iter_mut().zip(vs) {
-            if !bits.is_roomy() {
-                break;
-            }
+        while done < most && bits.is_roomy() {
             bits.refill_roomy();
             match bits.peek() >> 62 {
                 // Jumps of more than 8 s are rare: left for a step.
@@ -128,11 +128,28 @@ impl State {
                     break;
                 }
             }
-            (*t, *v) = (state.t, f64::from_bits(state.value));
+            so_far = fold.fold(so_far, state.t, f64::from_bits(state.value));
             done += 1;
         }
-        (*r, *self) = (bits, state);
+        (*r, *self, *carry) = (bits, state, so_far);
         result.map(|()| done)
+    }
+
+    /// [`Decoder::run`] into a fold: `most` samples at most.
+    #[inline(never)]
+    fn run_fold<F: FloatFold>(
+        &mut self,
+        r: &mut BitReader<'_>,
+        most: usize,
+        carry: &mut F::Carry,
+        fold: &mut F,
+    ) -> Result<usize, BadWindow> {
+        #[cfg(target_arch = "x86_64")]
+        if has_bit_instructions() {
+            // SAFETY: the processor has what it is compiled for.
+            return unsafe { self.run_with_bit_instructions(r, most, carry, fold) };
+        }
+        self.run_common(r, most, carry, fold)
     }
 
     /// Adds a delta of delta of `n` bits.
@@ -143,19 +160,15 @@ impl State {
 }
 
 impl Decoder for State {
-    #[inline(never)]
-    fn run(
+    #[inline(always)]
+    fn run<F: FloatFold>(
         &mut self,
         r: &mut BitReader<'_>,
-        ts: &mut [i64],
-        vs: &mut [f64],
+        most: usize,
+        carry: &mut F::Carry,
+        fold: &mut F,
     ) -> Result<usize, BadWindow> {
-        #[cfg(target_arch = "x86_64")]
-        if has_bit_instructions() {
-            // SAFETY: the processor has what it is compiled for.
-            return unsafe { self.run_with_bit_instructions(r, ts, vs) };
-        }
-        self.run_common(r, ts, vs)
+        self.run_fold(r, most, carry, fold)
     }
 
     fn step(&mut self, r: &mut BitReader<'_>) -> Result<(), BadWindow> {
@@ -195,45 +208,61 @@ impl Decoder for State {
 /// # Errors
 /// Corrupt data: too short for its sample count, or a window that sticks out.
 pub fn decode_xor(data: &[u8], out: &mut FloatSamples) -> Result<()> {
-    decode_xor_ascending(data, out).map(|_| ())
+    let total = read_count(data)?;
+    let r = BitReader::new(data, HEADER);
+    out.append(data, total, |ts, vs| {
+        let mut fill = Fill { ts, vs };
+        fold_block(r, total, &mut 0, &mut fill)
+    })
+    .map(drop)
+    .map_err(|(fault, offset)| fault.at(offset, "xor", total))
 }
 
-/// The same; true if the times are known to ascend, each above the one before.
+/// Hands all samples of an XOR chunk to `fold`; some of them also on error.
 ///
 /// # Errors
 /// As [`decode_xor`].
-pub fn decode_xor_ascending(data: &[u8], out: &mut FloatSamples) -> Result<bool> {
+pub(super) fn fold_xor<F: FloatFold>(
+    data: &[u8],
+    carry: &mut F::Carry,
+    fold: &mut F,
+) -> Result<Times> {
     let total = read_count(data)?;
     let r = BitReader::new(data, HEADER);
-    out.append(data, total, |ts, vs| decode_block(r, ts, vs))
-        .map_err(|(fault, offset)| fault.at(offset, "xor", total))
+    fold_block(r, total, carry, fold).map_err(|(fault, offset)| fault.at(offset, "xor", total))
 }
 
-/// True if the times ascend.
-fn decode_block(
+fn fold_block<F: FloatFold>(
     mut r: BitReader<'_>,
-    ts: &mut [i64],
-    vs: &mut [f64],
-) -> Result<bool, (Fault, usize)> {
-    let mut samples = ts.iter_mut().zip(vs.iter_mut());
-    let Some((t, v)) = samples.next() else {
-        return Ok(true);
-    };
+    total: usize,
+    carry: &mut F::Carry,
+    fold: &mut F,
+) -> Result<Times, (Fault, usize)> {
+    if total == 0 {
+        return Ok(Times {
+            ends: None,
+            ascending: true,
+        });
+    }
     let mut state = State::first(&mut r).map_err(|fault| (fault, r.byte_offset()))?;
     let first = state.t;
-    (*t, *v) = state.sample();
-    if let Some((t, v)) = samples.next() {
+    let mut take = |(t, v)| *carry = fold.fold(*carry, t, v);
+    take(state.sample());
+    if total > 1 {
         let second = state.second(&mut r);
         second.map_err(|fault| (fault, r.byte_offset()))?;
-        (*t, *v) = state.sample();
+        take(state.sample());
     }
     if r.overrun() {
         return Err((Fault::TooShort, r.byte_offset()));
     }
-    if let (Some(ts), Some(vs)) = (ts.get_mut(2..), vs.get_mut(2..)) {
-        state = block::decode(state, r, ts, vs)?;
+    if total > 2 {
+        state = block::decode(state, r, total - 2, carry, fold)?;
     }
-    Ok(state.ascends(first))
+    Ok(Times {
+        ends: Some((first, state.t)),
+        ascending: state.ascends(first),
+    })
 }
 
 /// Reads an XOR chunk sample by sample.

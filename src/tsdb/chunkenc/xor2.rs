@@ -28,6 +28,7 @@
 use super::bits::BitReader;
 use super::block::{self, Decoder};
 use super::floats::FloatSamples;
+use super::fold::{Fill, FloatFold};
 use super::start_time::StartTimes;
 use super::window::{BadWindow, ReadWindow};
 use super::{Fault, STALE_NAN, read_count};
@@ -164,28 +165,27 @@ impl State {
 
 impl Decoder for State {
     #[inline(never)]
-    fn run(
+    fn run<F: FloatFold>(
         &mut self,
         r: &mut BitReader<'_>,
-        ts: &mut [i64],
-        vs: &mut [f64],
+        most: usize,
+        carry: &mut F::Carry,
+        fold: &mut F,
     ) -> Result<usize, BadWindow> {
         // Copies that nobody else refers to stay in registers.
-        let (mut bits, mut state) = (*r, *self);
+        let (mut bits, mut state, mut so_far) = (*r, *self, *carry);
         let mut done = 0;
         let mut result = Ok(true);
-        for (t, v) in ts.iter_mut().zip(vs) {
-            if !bits.is_roomy() {
-                break;
-            }
+        while done < most && bits.is_roomy() {
             result = state.run_one(&mut bits);
             if result != Ok(true) {
                 break;
             }
-            (*t, *v) = state.sample();
+            let (t, v) = state.sample();
+            so_far = fold.fold(so_far, t, v);
             done += 1;
         }
-        (*r, *self) = (bits, state);
+        (*r, *self, *carry) = (bits, state, so_far);
         result.map(|_| done)
     }
 
@@ -326,7 +326,8 @@ impl<'a> Xor2Iter<'a> {
         }
         let later = (ts.get_mut(one_by_one..), vs.get_mut(one_by_one..));
         if let (Some(ts), Some(vs)) = later {
-            block::decode(self.state, self.r, ts, vs)?;
+            let mut fill = Fill { ts, vs };
+            block::decode(self.state, self.r, fill.ts.len(), &mut 0, &mut fill)?;
         }
         Ok(with_start)
     }

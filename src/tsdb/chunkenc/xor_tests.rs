@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::bits::{BitReader, BitRun, BitWriter};
 use super::model::{Bits, xor_chunk};
 use super::{
-    EncodedChunks, Encoding, FloatSamples, STALE_NAN, SeriesEncoder, XorEncoder, XorIter,
-    decode_ascending, decode_xor, num_samples, varbit,
+    EncodedChunks, Encoding, FloatFold, FloatSamples, STALE_NAN, SeriesEncoder, XorEncoder,
+    XorIter, decode_xor, fold_floats, num_samples, varbit,
 };
 
 /// Values that use every way to be coded.
@@ -53,6 +53,20 @@ pub(super) fn samples(max: usize) -> impl Strategy<Value = Vec<(i64, f64)>> {
 
 pub(super) fn bits_of(samples: impl IntoIterator<Item = (i64, f64)>) -> Vec<(i64, u64)> {
     samples.into_iter().map(|(t, v)| (t, v.to_bits())).collect()
+}
+
+/// Collects what it is handed, and counts.
+#[derive(Default)]
+struct Collect(FloatSamples);
+
+impl FloatFold for Collect {
+    type Carry = usize;
+
+    fn fold(&mut self, so_far: usize, t: i64, v: f64) -> usize {
+        assert_eq!(so_far, self.0.len());
+        self.0.push(t, v);
+        so_far + 1
+    }
 }
 
 fn encode(samples: &[(i64, f64)]) -> Vec<u8> {
@@ -102,8 +116,13 @@ proptest! {
             (t, v)
         });
         for samples in [regular.collect::<Vec<_>>(), samples.clone()] {
-            let mut block = FloatSamples::default();
-            let said = decode_ascending(Encoding::Xor, &encode(&samples), &mut block).unwrap();
+            let (mut block, mut buffer) = (Collect::default(), FloatSamples::default());
+            let data = encode(&samples);
+            let times = fold_floats(Encoding::Xor, &data, &mut buffer, &mut 0, &mut block).unwrap();
+            let (said, block) = (times.ascending, block.0);
+            prop_assert_eq!(bits_of(block.iter()), bits_of(samples.iter().copied()));
+            let ends = block.ts.first().copied().zip(block.ts.last().copied());
+            prop_assert_eq!(times.ends, ends);
             let so = block.ts.is_sorted_by(|a, b| a < b);
             prop_assert!(so || !said, "{:?}", block.ts);
             let small = |w: &[i64]| w[1].checked_sub(w[0]).is_some_and(|d| d <= 1 << 46);
