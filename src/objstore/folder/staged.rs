@@ -48,7 +48,10 @@ impl FolderStore {
         upload: &PendingUpload,
     ) -> Result<()> {
         let (walk, name) = (Arc::clone(&self.walk), staged_name(root, upload)?);
-        let object: Path = root.parts().chain(Path::parse(&upload.name)?.parts()).collect();
+        let object: Path = root
+            .parts()
+            .chain(Path::parse(&upload.name)?.parts())
+            .collect();
         off_thread(move || {
             // Checks that no link on the way leads out of the folder.
             walk.resolve(&object)?;

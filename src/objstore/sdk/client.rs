@@ -13,12 +13,15 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Config, IdentityCache, Region, RequestChecksumCalculation,
     ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::types::BucketVersioningStatus;
 use object_store::aws::AwsCredentialProvider;
 use object_store::client::HttpClient;
 
 use super::failure::translate;
 use super::transport::Transport;
-use super::{Calls, ListedUpload, PartPage, StoreResult, UploadMarker, UploadPage};
+use super::{settings, Calls, LifecycleRule, ListedUpload, ObjectLock, PartPage, StoreResult, UploadMarker, UploadPage};
 
 /// Attempts of a call, the first included: none of them is worth long waits.
 const MOST_ATTEMPTS: u32 = 3;
@@ -132,6 +135,34 @@ impl Calls for SdkClient {
         let request = request.key(key).upload_id(upload_id);
         request.send().await.map(drop).map_err(translate)
     }
+
+    async fn versioning(&self) -> StoreResult<bool> {
+        let request = self.client.get_bucket_versioning().bucket(&self.bucket);
+        let answer = request.send().await.map_err(translate)?;
+        Ok(answer.status() == Some(&BucketVersioningStatus::Enabled))
+    }
+
+    async fn lifecycle(&self) -> StoreResult<Vec<LifecycleRule>> {
+        let request = self.client.get_bucket_lifecycle_configuration();
+        match request.bucket(&self.bucket).send().await {
+            Ok(answer) => Ok(answer.rules().iter().map(settings::rule).collect()),
+            Err(err) if has_code(&err, "NoSuchLifecycleConfiguration") => Ok(Vec::new()),
+            Err(err) => Err(translate(err)),
+        }
+    }
+
+    async fn object_lock(&self) -> StoreResult<Option<ObjectLock>> {
+        let request = self.client.get_object_lock_configuration();
+        match request.bucket(&self.bucket).send().await {
+            Ok(answer) => Ok(answer.object_lock_configuration().and_then(settings::lock)),
+            Err(err) if has_code(&err, "ObjectLockConfigurationNotFoundError") => Ok(None),
+            Err(err) => Err(translate(err)),
+        }
+    }
+}
+
+fn has_code<E: ProvideErrorMetadata>(err: &SdkError<E, HttpResponse>, code: &str) -> bool {
+    err.as_service_error().and_then(|answer| answer.code()) == Some(code)
 }
 
 /// The data path's provider, as the SDK wants it.

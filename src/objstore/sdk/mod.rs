@@ -32,11 +32,14 @@ mod client;
 #[cfg(feature = "aws-sdk")]
 mod failure;
 #[cfg(feature = "aws-sdk")]
+mod settings;
+#[cfg(feature = "aws-sdk")]
 mod transport;
 mod uploads;
 
 use async_trait::async_trait;
 
+use super::hazards::{LifecycleRule, ObjectLock};
 #[cfg(feature = "aws-sdk")]
 pub(super) use client::{SdkClient, Setup};
 pub use uploads::PendingUpload;
@@ -85,6 +88,12 @@ pub(super) trait Calls: Send + Sync {
         after: Option<String>,
     ) -> StoreResult<PartPage>;
     async fn abort(&self, key: &str, upload_id: &str) -> StoreResult<()>;
+    /// Whether versioning is on.
+    async fn versioning(&self) -> StoreResult<bool>;
+    /// None where no rules were set.
+    async fn lifecycle(&self) -> StoreResult<Vec<LifecycleRule>>;
+    /// The default retention, if there is one.
+    async fn object_lock(&self) -> StoreResult<Option<ObjectLock>>;
 }
 
 /// The calls of one bucket, and what its keys begin with.
