@@ -1,4 +1,5 @@
-//! What a bucket is asked besides objects: unfinished uploads.
+//! What a bucket is asked besides objects: unfinished uploads, settings that do
+//! harm, missing rights.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 
@@ -7,7 +8,9 @@ mod support;
 use std::fs;
 use std::sync::{Arc, Mutex};
 
-use lithify::objstore::{Bucket, Kind, PendingUpload};
+use lithify::objstore::{
+    Bucket, HazardKind, Hazards, Kind, MOST_HAZARD_REQUESTS, PendingUpload, Probing,
+};
 use support::s3_server::{S3Server, answer, config, fine, open, refusal};
 
 const NO_CONTENT: &[u8] = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
@@ -253,4 +256,193 @@ async fn staged_files_are_the_uploads_of_a_folder() {
 async fn memory_has_no_unfinished_uploads() {
     let bucket = Bucket::memory().unwrap();
     assert!(bucket.uploads("").await.unwrap().is_empty());
+}
+
+const NOW_MS: i64 = 1_767_323_045_678 + 49 * 3600 * 1000;
+const BLOCK: &str = "01JBXK2YQ0V4T0000000000000";
+
+/// Answers about a bucket in which everything is wrong.
+fn hazardous(line: &str) -> Vec<u8> {
+    let empty = "HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\nContent-Range: bytes 0-0/2\r\n\
+                 ETag: \"x\"\r\nLast-Modified: Fri, 02 Jan 2026 03:04:05 GMT\r\nConnection: close\r\n\r\n{";
+    if line.contains("versioning") {
+        fine("<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
+    } else if line.contains("lifecycle") {
+        fine(
+            "<LifecycleConfiguration>\
+             <Rule><ID>old</ID><Status>Enabled</Status><Filter><Prefix>te</Prefix></Filter>\
+             <Expiration><Days>90</Days></Expiration></Rule>\
+             <Rule><ID>cold</ID><Status>Enabled</Status><Prefix></Prefix>\
+             <Transition><Days>0</Days><StorageClass>DEEP_ARCHIVE</StorageClass></Transition></Rule>\
+             <Rule><ID>tagged</ID><Status>Enabled</Status><Filter><And><Prefix></Prefix>\
+             <Tag><Key>a</Key><Value>b</Value></Tag></And></Filter>\
+             <Expiration><Days>1</Days></Expiration></Rule>\
+             <Rule><ID>off</ID><Status>Disabled</Status><Filter><Prefix></Prefix></Filter>\
+             <Expiration><Date>2026-01-02T00:00:00Z</Date></Expiration></Rule>\
+             </LifecycleConfiguration>",
+        )
+    } else if line.contains("object-lock") {
+        fine(
+            "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule>\
+             <DefaultRetention><Mode>COMPLIANCE</Mode><Years>1</Years></DefaultRetention></Rule>\
+             </ObjectLockConfiguration>",
+        )
+    } else if line.contains("uploadId=") {
+        fine(
+            "<ListPartsResult><Part><PartNumber>1</PartNumber><Size>5242880</Size></Part></ListPartsResult>",
+        )
+    } else if line.contains("uploads") {
+        let ours = format!("team/{BLOCK}/index");
+        listed(&[(&ours, "one"), ("team/other/index", "two")], None)
+    } else if line.contains("list-type=2") {
+        fine(&format!(
+            "<ListBucketResult><Contents><Key>team/{BLOCK}/meta.json</Key><Size>2</Size>\
+             <LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents></ListBucketResult>"
+        ))
+    } else if line.starts_with("GET") {
+        empty.as_bytes().to_vec()
+    } else {
+        refusal("404 Not Found", "NoSuchUpload", "no such upload")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hazards_are_read_with_few_requests_and_none_that_writes() {
+    let (endpoint, asked) = recorded(hazardous).await;
+    let bucket = open(&config(&endpoint, "blocks", "prefix: team\n")).await;
+    let hazards = bucket.hazards(NOW_MS, Probing::ReadOnly).await;
+    let kinds: Vec<HazardKind> = hazards.found.iter().map(|hazard| hazard.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            HazardKind::Versioning,
+            HazardKind::Expiration,
+            HazardKind::Archive,
+            HazardKind::ObjectLock,
+            HazardKind::StaleUploads
+        ],
+        "{hazards:?}"
+    );
+    let last = &hazards.found[4];
+    assert_eq!(
+        (last.count, last.bytes),
+        (Some(1), Some(5_242_880)),
+        "{last:?}"
+    );
+    assert!(hazards.found[3].what.contains("365 days (COMPLIANCE)"));
+    let not: Vec<&str> = hazards.not_looked_at.iter().map(|not| not.what).collect();
+    assert_eq!(not, ["rights to write and delete"]);
+
+    let asked = asked.lock().unwrap().clone();
+    assert!(
+        asked.iter().all(|line| line.starts_with("GET")),
+        "{asked:?}"
+    );
+    assert_eq!(asked.len(), 7, "{asked:?}");
+    assert!(asked.len() <= MOST_HAZARD_REQUESTS);
+    let counts = bucket.counts();
+    assert_eq!((counts.reads(), counts.writes()), (7, 0), "{counts:?}");
+
+    // Before the uploads are two days old they may be at work.
+    let young = bucket
+        .hazards(NOW_MS - 2 * 3600 * 1000, Probing::ReadOnly)
+        .await;
+    assert!(
+        young
+            .found
+            .iter()
+            .all(|h| h.kind != HazardKind::StaleUploads)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_rights_are_named() {
+    let (endpoint, asked) =
+        recorded(
+            |line| match line.starts_with("GET") && line.contains("lifecycle") {
+                true => fine("<LifecycleConfiguration></LifecycleConfiguration>"),
+                false => refusal("403 Forbidden", "AccessDenied", "Access Denied."),
+            },
+        )
+        .await;
+    let bucket = open(&config(&endpoint, "blocks", "")).await;
+    let hazards = bucket.hazards(NOW_MS, Probing::All).await;
+    let cures: Vec<&str> = hazards.found.iter().map(|h| h.cure.as_str()).collect();
+    assert_eq!(
+        cures,
+        [
+            "allow s3:ListBucket on this bucket and prefix",
+            "allow s3:AbortMultipartUpload on this bucket and prefix"
+        ]
+    );
+    let needs: Vec<&str> = hazards.not_looked_at.iter().map(|not| not.needs).collect();
+    assert_eq!(
+        needs,
+        [
+            "s3:GetBucketVersioning",
+            "s3:GetBucketObjectLockConfiguration",
+            "s3:ListBucketMultipartUploads, s3:ListMultipartUploadParts"
+        ]
+    );
+    assert!(
+        hazards.not_looked_at[0].why.contains("AccessDenied"),
+        "{hazards:?}"
+    );
+    let aborts = asked
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|line| line.starts_with("DELETE"))
+        .count();
+    assert_eq!(aborts, 1);
+
+    // Listing is allowed, reading is not.
+    let endpoint = answer(
+        |line| match line.contains("list-type=2") || line.contains("?") {
+            true => hazardous(line),
+            false => refusal("403 Forbidden", "AccessDenied", "Access Denied."),
+        },
+    )
+    .await;
+    let bucket = open(&config(&endpoint, "blocks", "prefix: team\n")).await;
+    let hazards = bucket.hazards(NOW_MS, Probing::ReadOnly).await;
+    let rights = hazards
+        .found
+        .iter()
+        .filter(|h| h.kind == HazardKind::Permission);
+    let cures: Vec<&str> = rights.map(|h| h.cure.as_str()).collect();
+    assert_eq!(cures, ["allow s3:GetObject on this bucket and prefix"]);
+}
+
+/// Stores that know nothing of this, or that are not there, hold up nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_store_does_not_know_is_no_hazard() {
+    let server = S3Server::start().await;
+    let bucket = server.bucket("blocks").await;
+    bucket
+        .put(&format!("{BLOCK}/meta.json"), "{}")
+        .await
+        .unwrap();
+    let hazards = bucket.hazards(NOW_MS, Probing::All).await;
+    assert_eq!(hazards, Hazards::default());
+
+    for nothing in [
+        "NoSuchLifecycleConfiguration",
+        "ObjectLockConfigurationNotFoundError",
+    ] {
+        let endpoint = answer(move |_| refusal("404 Not Found", nothing, "none")).await;
+        let bucket = open(&config(&endpoint, "blocks", "")).await;
+        let hazards = bucket.hazards(NOW_MS, Probing::ReadOnly).await;
+        assert!(hazards.found.is_empty(), "{hazards:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for bucket in [
+        Bucket::memory().unwrap(),
+        Bucket::folder(dir.path()).unwrap(),
+    ] {
+        assert_eq!(
+            bucket.hazards(NOW_MS, Probing::All).await,
+            Hazards::default()
+        );
+    }
 }

@@ -24,6 +24,10 @@ use crate::tsdb::source::{BlobReader, BlobWriter, MemBlob};
 pub enum BucketKind {
     /// S3 or a server that speaks its protocol.
     S3,
+    /// Google Cloud Storage.
+    Gcs,
+    /// Azure Blob Storage.
+    Azure,
     /// A directory of this machine.
     Folder,
     /// Nothing but memory, for tests.
@@ -146,7 +150,7 @@ impl Bucket {
     pub fn least_part(&self) -> usize {
         match self.kind() {
             BucketKind::Folder => FOLDER_PART / 8,
-            BucketKind::S3 | BucketKind::Memory => S3_LEAST_PART,
+            _ => S3_LEAST_PART,
         }
     }
 
@@ -156,7 +160,7 @@ impl Bucket {
     pub fn most_read_ahead(&self) -> u64 {
         match self.kind() {
             BucketKind::Folder => 32 << 20,
-            BucketKind::S3 | BucketKind::Memory => 128 << 20,
+            _ => 128 << 20,
         }
     }
 

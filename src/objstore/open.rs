@@ -107,6 +107,13 @@ impl Bucket {
         match &config.provider {
             Provider::Folder(dir) => Self::open_folder(dir, &config.prefix),
             Provider::S3(s3) => Self::open_s3(s3, &config.prefix).await,
+            #[cfg(feature = "gcs")]
+            Provider::Gcs(gcs) => Self::open_gcs(gcs, &config.prefix),
+            #[cfg(feature = "azure")]
+            Provider::Azure(azure) => Self::open_azure(azure, &config.prefix),
+            // The configuration refuses them where they are not built in.
+            #[cfg(not(all(feature = "gcs", feature = "azure")))]
+            _ => Err(Scene::default().error(Kind::Unsupported, "", "not built into this binary")),
         }
     }
 
@@ -174,6 +181,24 @@ impl Bucket {
         });
         parts.deletes_at_once = DELETES_AT_ONCE as u64;
         let store = PairStore::new(clients.store, clients.bulk);
+        parts.build(s3::limited(store, config.http.max_connections), &prefix)
+    }
+
+    #[cfg(feature = "gcs")]
+    fn open_gcs(config: &super::config::GcsConfig, prefix: &str) -> Result<Self> {
+        let mut parts = Parts::new(BucketKind::Gcs, config.bucket.clone());
+        let prefix = parse_name(&parts.scene, prefix)?;
+        let store = super::gcs::connect(config, &process_env, &mut parts.scene)?;
+        parts.upload.part_size = config.part_size.unwrap_or(parts.upload.part_size);
+        parts.build(s3::limited(store, config.http.max_connections), &prefix)
+    }
+
+    #[cfg(feature = "azure")]
+    fn open_azure(config: &super::config::AzureConfig, prefix: &str) -> Result<Self> {
+        let mut parts = Parts::new(BucketKind::Azure, config.container.clone());
+        let prefix = parse_name(&parts.scene, prefix)?;
+        parts.scene.endpoint.clone_from(&config.url);
+        let store = super::azure::connect(config, &process_env, &mut parts.scene)?;
         parts.build(s3::limited(store, config.http.max_connections), &prefix)
     }
 }

@@ -20,7 +20,10 @@ pub(super) fn hazards(page: &mut String, bucket: &BucketForecast) {
     let not = bucket.not_looked_at.iter().map(|not| not.what.as_str());
     let not: Vec<&str> = not.collect();
     if !not.is_empty() {
-        let what = format!("not looked at: {} (--dry-run=json says why)", not.join(", "));
+        let what = format!(
+            "not looked at: {} (--dry-run=json says why)",
+            not.join(", ")
+        );
         wrapped(page, &what, 2);
     }
     page.push('\n');

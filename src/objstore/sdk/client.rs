@@ -7,13 +7,13 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Config, IdentityCache, Region, RequestChecksumCalculation,
     ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::BucketVersioningStatus;
 use object_store::aws::AwsCredentialProvider;
@@ -21,7 +21,10 @@ use object_store::client::HttpClient;
 
 use super::failure::translate;
 use super::transport::Transport;
-use super::{settings, Calls, LifecycleRule, ListedUpload, ObjectLock, PartPage, StoreResult, UploadMarker, UploadPage};
+use super::{
+    Calls, LifecycleRule, ListedUpload, ObjectLock, PartPage, StoreResult, UploadMarker,
+    UploadPage, settings,
+};
 
 /// Attempts of a call, the first included: none of them is worth long waits.
 const MOST_ATTEMPTS: u32 = 3;

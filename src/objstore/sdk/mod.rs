@@ -28,6 +28,8 @@
 //! - An answer has a bounded size, a call a bounded time.
 
 #[cfg(feature = "aws-sdk")]
+mod chain;
+#[cfg(feature = "aws-sdk")]
 mod client;
 #[cfg(feature = "aws-sdk")]
 mod failure;
@@ -40,6 +42,8 @@ mod uploads;
 use async_trait::async_trait;
 
 use super::hazards::{LifecycleRule, ObjectLock};
+#[cfg(feature = "aws-sdk")]
+pub(super) use chain::chain;
 #[cfg(feature = "aws-sdk")]
 pub(super) use client::{SdkClient, Setup};
 pub use uploads::PendingUpload;

@@ -42,8 +42,12 @@ pub(super) fn rule(rule: &SdkRule) -> LifecycleRule {
         sized,
         expires: expires.and_then(|expires| when(expires.days(), expires.date())),
         moves: moves.collect(),
-        old_versions_days: old_versions.and_then(|e| e.noncurrent_days()).map(i64::from),
-        aborts_days: aborts.and_then(|a| a.days_after_initiation()).map(i64::from),
+        old_versions_days: old_versions
+            .and_then(|e| e.noncurrent_days())
+            .map(i64::from),
+        aborts_days: aborts
+            .and_then(|a| a.days_after_initiation())
+            .map(i64::from),
     }
 }
 

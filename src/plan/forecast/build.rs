@@ -6,10 +6,10 @@ use ulid::Ulid;
 use super::clusters::{self, SeriesByCluster};
 use super::later;
 use super::{
-    BucketForecast, BucketSettings, CutForecast, DeletionForecast, Excluded, FindingForecast, Forecast,
-    HeldForecast, JobForecast, MarkForecast, PartialForecast, PolicyForecast, ProblemForecast,
-    ProductForecast, Range, RemovalForecast, RetiredForecast, SCHEMA, StreamForecast, TileForecast,
-    Totals,
+    BucketForecast, BucketSettings, CutForecast, DeletionForecast, Excluded, FindingForecast,
+    Forecast, HeldForecast, JobForecast, MarkForecast, PartialForecast, PolicyForecast,
+    ProblemForecast, ProductForecast, Range, RemovalForecast, RetiredForecast, SCHEMA,
+    StreamForecast, TileForecast, Totals,
 };
 use crate::block::markers::{DELETION_MARK, NO_COMPACT_MARK};
 use crate::plan::cost::Requests;
