@@ -251,6 +251,7 @@ async fn requests_are_those_of_the_run() {
         rounds: &plan::rounds(&view, &first, &settings(), NOW),
         series: &SeriesByCluster::new(),
         findings: &[],
+        settings: &Default::default(),
     };
     let predicted = forecast(&[facts], "cluster", NOW).totals.requests;
     let bucket = Bucket::folder(dir.path()).unwrap();

@@ -10,7 +10,7 @@ use super::flags::{
     RetentionFlags, RunFlags, SelectionFlags, ServiceFlags,
 };
 use super::report_file::ReportFile;
-use super::{Outcome, dry_run, findings, human, quarantine, warn};
+use super::{Outcome, dry_run, findings, hazards, human, quarantine, warn};
 use crate::compact::report::RunReport;
 use crate::compact::{Compactor, Options, keep, savings};
 use crate::error::{Error, Kind, Result};
@@ -188,6 +188,7 @@ async fn compact_all(
     let mut failed = None;
     let mut file = ReportFile::new(args.run.report());
     for bucket in buckets {
+        hazards::warn(bucket, &SystemClock).await;
         let report = compactor(args, bucket, settings, pool).run().await;
         bucket.settle().await;
         let ended_ms = SystemClock.now_ms();

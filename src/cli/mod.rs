@@ -21,6 +21,7 @@ mod dry_run;
 pub mod duration;
 mod findings;
 mod flags;
+mod hazards;
 mod human;
 mod quarantine;
 mod report_file;

@@ -15,6 +15,9 @@ use super::config::{Keys, Lookup, Secret};
 pub(super) enum Source {
     /// Fixed keys.
     Keys(Keys),
+    /// The chain of the AWS SDK.
+    #[cfg(feature = "aws-sdk")]
+    Chain(object_store::aws::AwsCredentialProvider),
     /// Settings of a role; none of them means the role of the instance.
     Role(Vec<(AmazonS3ConfigKey, String)>),
 }

@@ -10,6 +10,8 @@
 //!   files, and fail when the folder itself is gone (an empty answer would let
 //!   a lost mount look like an empty bucket).
 
+mod staged;
+
 use std::fs::{self, DirEntry, Metadata};
 use std::io::ErrorKind;
 use std::ops::Range;

@@ -39,6 +39,8 @@
 //! (`a//b`), `.` or `..` segments or control characters. They may lie in a
 //! bucket beside our blocks; only a listing that meets them fails.
 
+#[cfg(feature = "azure")]
+mod azure;
 mod background;
 mod bucket;
 pub mod config;
@@ -47,17 +49,28 @@ mod credentials;
 mod deletes;
 mod error;
 mod folder;
+#[cfg(feature = "gcs")]
+mod gcs;
+mod hazards;
+mod http;
+mod open;
 mod parts;
 mod reader;
 mod requests;
 mod s3;
+mod sdk;
+mod tls;
 mod writer;
 
 pub use bucket::{Bucket, BucketKind, Object};
 pub use config::{BucketConfig, ConfigError, Provider};
 pub use counting::{Count, Counts};
 pub use error::{Error, Kind, Result, is_full};
+pub use hazards::{
+    Hazard, HazardKind, Hazards, MOST_REQUESTS as MOST_HAZARD_REQUESTS, NotLookedAt, Probing,
+};
 pub use reader::ReadAhead;
+pub use sdk::PendingUpload;
 pub use writer::UploadSettings;
 
 use std::path::Path;

@@ -4,16 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::ClientOptions;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, resolve_bucket_region};
-use object_store::{Certificate, ClientOptions, HeaderValue, RetryConfig};
+#[cfg(feature = "aws-sdk")]
+use object_store::client::ReqwestConnector;
+use object_store::client::{HttpClient, HttpConnector};
 
 use super::config::{Keys, Lookup, LookupStyle, S3Config, Secret, Sse};
 use super::credentials;
 use super::error::{Kind, Result, Scene};
+use super::http;
+#[cfg(feature = "aws-sdk")]
+use super::sdk;
+use super::sdk::Calls;
 
-/// No retry begins later than this after the first attempt: credentials are
-/// not renewed within the retries of a request.
-const RETRY_WINDOW: Duration = Duration::from_secs(180);
 /// The probe at the start shall fail soon.
 const PROBE_RETRIES: usize = 2;
 const PROBE_WINDOW: Duration = Duration::from_secs(15);
@@ -26,6 +30,8 @@ pub(super) struct Clients {
     pub bulk: AmazonS3,
     /// The same, but it gives up soon.
     pub probe: AmazonS3,
+    /// What only the AWS SDK can ask, in a build that has it.
+    pub calls: Option<Box<dyn Calls>>,
     /// `scheme://host` for messages.
     pub endpoint: String,
     /// What must never be printed.
@@ -38,10 +44,18 @@ pub(super) async fn connect(config: &S3Config, env: Lookup<'_>) -> Result<Client
         bucket: config.bucket.clone(),
         ..Scene::default()
     };
-    let options = client_options(config, &scene)?;
+    let options = http::options(&config.http, config.insecure, &scene)?;
+    let connector = http::Connector::new(&config.http, &scene)?;
     let target = Target::of(config, find_region(config, &options).await);
     let source = match &config.keys {
         Some(keys) => credentials::Source::Keys(keys.clone()),
+        #[cfg(feature = "aws-sdk")]
+        None if config.sdk_auth => {
+            let options = http::login_options(&config.http, &scene)?;
+            let client = ReqwestConnector::default().connect(&options);
+            let client = client.map_err(|err| scene.blame("", &err))?;
+            credentials::Source::Chain(sdk::chain(&target.region, client).await)
+        }
         None => {
             credentials::find(env).map_err(|what| scene.error(Kind::NoCredentials, "", what))?
         }
@@ -61,26 +75,29 @@ pub(super) async fn connect(config: &S3Config, env: Lookup<'_>) -> Result<Client
         .with_virtual_hosted_style_request(target.in_host)
         // One plain DELETE for one object: every store knows it.
         .with_disable_bulk_delete(true)
-        .with_client_options(options);
+        .with_http_connector(connector.clone())
+        .with_client_options(options.clone());
+    if let Some(Sse::Customer(file)) = &config.sse {
+        scene.secrets.push(Secret::new(customer_key(file, &scene)?));
+    }
     builder = encrypt(builder, config, &scene)?;
     builder = authenticate(builder, source, config.sts_endpoint.as_deref());
     let build = |builder: AmazonS3Builder, retries: usize, window: Duration| {
-        let retry = RetryConfig {
-            max_retries: retries,
-            retry_timeout: window,
-            ..RetryConfig::default()
-        };
         builder
-            .with_retry(retry)
+            .with_retry(http::retry(retries, window))
             .build()
             .map_err(|err| scene.blame("", &err))
     };
+    let store = build(builder.clone(), config.retries, http::RETRY_WINDOW)?;
+    let client = connector.connect(&options);
+    let client = client.map_err(|err| scene.blame("", &err))?;
     Ok(Clients {
-        store: build(builder.clone(), config.retries, RETRY_WINDOW)?,
+        calls: calls(config, &target, &store, client),
+        store,
         bulk: build(
             builder.clone().with_disable_bulk_delete(false),
             config.retries,
-            RETRY_WINDOW,
+            http::RETRY_WINDOW,
         )?,
         probe: build(builder, config.retries.min(PROBE_RETRIES), PROBE_WINDOW)?,
         endpoint: format!("{}://{}", scheme(config), target.host),
@@ -88,48 +105,33 @@ pub(super) async fn connect(config: &S3Config, env: Lookup<'_>) -> Result<Client
     })
 }
 
-fn scheme(config: &S3Config) -> &'static str {
-    if config.insecure { "http" } else { "https" }
+/// The SDK beside the store, with its connections and credentials.
+#[cfg(feature = "aws-sdk")]
+fn calls(
+    config: &S3Config,
+    target: &Target,
+    store: &AmazonS3,
+    http: HttpClient,
+) -> Option<Box<dyn Calls>> {
+    let client = sdk::SdkClient::new(sdk::Setup {
+        bucket: &config.bucket,
+        endpoint: &format!("{}://{}", scheme(config), target.host),
+        region: &target.region,
+        in_host: target.in_host,
+        retries: config.retries,
+        credentials: Arc::clone(store.credentials()),
+        http,
+    });
+    Some(Box::new(client))
 }
 
-fn client_options(config: &S3Config, scene: &Scene) -> Result<ClientOptions> {
-    // The library's default limits a whole request to 30 s, which a segment of
-    // 512 MiB does not meet below 18 MB/s. What counts is that bytes flow.
-    let mut options = ClientOptions::new()
-        .with_timeout_disabled()
-        .with_connect_timeout(config.http.connect_timeout)
-        .with_allow_http(config.insecure)
-        .with_allow_invalid_certificates(config.http.insecure_skip_verify)
-        .with_pool_max_idle_per_host(config.http.idle_connections)
-        .with_user_agent(HeaderValue::from_static(concat!(
-            "lithify/",
-            env!("CARGO_PKG_VERSION")
-        )));
-    if let Some(limit) = config.http.read_timeout {
-        options = options.with_read_timeout(limit);
-    }
-    // "For ever" has no word in the library; a day is as good.
-    let idle = config
-        .http
-        .idle_timeout
-        .unwrap_or(Duration::from_secs(86_400));
-    options = options.with_pool_idle_timeout(idle);
-    if let Some(file) = &config.http.ca_file {
-        let fail = |what: String| {
-            scene.error(Kind::Tls, "", format!("ca_file {}: {what}", file.display()))
-        };
-        let pem = std::fs::read(file).map_err(|err| fail(err.to_string()))?;
-        let bundle = Certificate::from_pem_bundle(&pem).map_err(|err| fail(err.to_string()))?;
-        if bundle.is_empty() {
-            return Err(fail("holds no PEM certificate".to_owned()));
-        }
-        // As in Thanos, the file replaces the certificates of the system.
-        options = options.with_no_system_certificates(true);
-        for certificate in bundle {
-            options = options.with_root_certificate(certificate);
-        }
-    }
-    Ok(options)
+#[cfg(not(feature = "aws-sdk"))]
+fn calls(_: &S3Config, _: &Target, _: &AmazonS3, _: HttpClient) -> Option<Box<dyn Calls>> {
+    None
+}
+
+fn scheme(config: &S3Config) -> &'static str {
+    if config.insecure { "http" } else { "https" }
 }
 
 async fn find_region(config: &S3Config, options: &ClientOptions) -> Option<String> {
@@ -262,6 +264,8 @@ fn authenticate(
                 builder = builder.with_token(keys.session_token.expose());
             }
         }
+        #[cfg(feature = "aws-sdk")]
+        credentials::Source::Chain(provider) => builder = builder.with_credentials(provider),
         credentials::Source::Role(settings) => {
             for (key, value) in settings {
                 builder = builder.with_config(key, value);

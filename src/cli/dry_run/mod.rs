@@ -5,6 +5,7 @@
 //!  all facts -> Forecast -> table for people | JSON for programs
 //! ```
 
+mod hazards;
 mod jobs;
 mod retention;
 mod table;
@@ -19,7 +20,7 @@ use crate::compact::sync::Syncer;
 use crate::compact::{clusters, sample};
 use crate::error::{Error, Kind, Result};
 use crate::objstore::Bucket;
-use crate::plan::forecast::{BucketFacts, Forecast, SeriesByCluster, forecast};
+use crate::plan::forecast::{BucketFacts, BucketSettings, Forecast, SeriesByCluster, forecast};
 use crate::plan::lint::{self, Finding};
 use crate::plan::view::BucketView;
 use crate::plan::{self, Plan, Rounds, Settings};
@@ -47,6 +48,7 @@ struct Looked {
     rounds: Rounds,
     series: SeriesByCluster,
     findings: Vec<Finding>,
+    settings: BucketSettings,
 }
 
 /// Plans all buckets and writes the forecast to standard output.
@@ -68,6 +70,7 @@ pub(super) async fn run(
             rounds: &l.rounds,
             series: &l.series,
             findings: &l.findings,
+            settings: &l.settings,
         })
         .collect();
     let forecast = forecast(&facts, &request.cluster_label, request.now_ms);
@@ -115,6 +118,7 @@ async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result
         rounds,
         series,
         findings,
+        settings: super::hazards::look(bucket, request.now_ms).await,
     })
 }
 

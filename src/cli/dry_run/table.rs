@@ -6,7 +6,7 @@ use std::fmt::Write;
 use chrono::DateTime;
 
 use super::timeline::draw;
-use super::{bytes, duration, jobs, range, retention};
+use super::{bytes, duration, hazards, jobs, range, retention};
 use crate::cli::human::{WIDTH, count, wrapped};
 use crate::plan::forecast::{
     BucketForecast, ClusterSource, Forecast, HeldForecast, JobForecast, Range, StreamForecast,
@@ -66,6 +66,7 @@ fn one_bucket(page: &mut String, bucket: &BucketForecast, forecast: &Forecast) {
     }
     jobs::later(page, bucket, &forecast.cluster_label);
     retention::findings(page, bucket);
+    hazards::hazards(page, bucket);
     retention::retired(page, bucket);
     removals(page, bucket);
     retention::removals(page, bucket);

@@ -57,6 +57,11 @@ pub struct HttpConfig {
     pub insecure_skip_verify: bool,
     /// Trust only the certificates in this PEM file.
     pub ca_file: Option<PathBuf>,
+    /// Certificate to show, and its key, as PEM files.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// The name that the server's certificate must have, if it is not the
+    /// endpoint's.
+    pub server_name: Option<String>,
 }
 
 impl HttpConfig {
@@ -89,7 +94,8 @@ impl HttpConfig {
         if disable_compression == Some(false) {
             notes.push("config.http_config.disable_compression: has no effect; compression is never asked for".to_owned());
         }
-        let ca_file = check_tls(tls_config.unwrap_or_default(), notes)?;
+        let (ca_file, client_certificate, server_name) =
+            check_tls(tls_config.unwrap_or_default(), notes)?;
         Ok(Self {
             connect_timeout: connect.unwrap_or(CONNECT_TIMEOUT),
             read_timeout: time(
@@ -103,6 +109,8 @@ impl HttpConfig {
             max_connections: number("max_conns_per_host", max_conns_per_host)?,
             insecure_skip_verify: insecure_skip_verify.unwrap_or(false),
             ca_file,
+            client_certificate,
+            server_name,
         })
     }
 }
@@ -134,7 +142,10 @@ fn number(key: &str, value: Option<i64>) -> Result<Option<usize>, ConfigError> {
     }
 }
 
-fn check_tls(yaml: TlsYaml, notes: &mut Vec<String>) -> Result<Option<PathBuf>, ConfigError> {
+/// CA file, certificate with key, name of the server.
+type Tls = (Option<PathBuf>, Option<(PathBuf, PathBuf)>, Option<String>);
+
+fn check_tls(yaml: TlsYaml, notes: &mut Vec<String>) -> Result<Tls, ConfigError> {
     let TlsYaml {
         ca_file,
         cert_file,
@@ -142,26 +153,26 @@ fn check_tls(yaml: TlsYaml, notes: &mut Vec<String>) -> Result<Option<PathBuf>, 
         server_name,
         insecure_skip_verify,
     } = yaml;
-    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    let client = "client certificates are not supported; use access keys";
-    for (key, value, reason) in [
-        ("cert_file", &cert_file, client),
-        ("key_file", &key_file, client),
-        (
-            "server_name",
-            &server_name,
-            "checking another name than the endpoint's is not supported; use that name as endpoint",
-        ),
-    ] {
-        if given(value) {
-            return Err(ConfigError::refused(
-                &format!("http_config.tls_config.{key}"),
-                reason,
-            ));
-        }
-    }
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     if insecure_skip_verify == Some(true) {
         notes.push("config.http_config.tls_config.insecure_skip_verify: has no effect, as in Thanos; the key of the same name directly in http_config counts".to_owned());
     }
-    Ok(ca_file.filter(|file| !file.is_empty()).map(PathBuf::from))
+    let missing = |key: &str, other: &str| {
+        let key = format!("http_config.tls_config.{key}");
+        Err(ConfigError::invalid(
+            &key,
+            format!("missing, but {other} is given"),
+        ))
+    };
+    let certificate = match (given(cert_file), given(key_file)) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
+        (Some(_), None) => return missing("key_file", "cert_file"),
+        (None, Some(_)) => return missing("cert_file", "key_file"),
+    };
+    Ok((
+        given(ca_file).map(PathBuf::from),
+        certificate,
+        given(server_name),
+    ))
 }

@@ -3,8 +3,8 @@
 //! ```text
 //!  --objstore.config[-file] --$(ENV)--> text --yaml--> keys --check--> BucketConfig
 //!                                                                       |- Folder
-//!   type: S3            what to talk to, any letter case                '- S3
-//!   config: {..}        keys of that provider
+//!   type: S3            what to talk to, any letter case                |- S3
+//!   config: {..}        keys of that provider                           '- Gcs, Azure
 //!   prefix: team-a      all names lie below it
 //! ```
 //!
@@ -12,8 +12,10 @@
 //! [`BucketConfig::notes`]) or refused by name with the reason. None is
 //! silently dropped: a wrong guess about a bucket costs data.
 
+mod azure;
 mod duration;
 pub(crate) mod env;
+mod gcs;
 mod http;
 mod s3;
 mod secret;
@@ -24,7 +26,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+pub use azure::{AzureConfig, AzureLogin};
 pub(crate) use env::{Lookup, process as process_env};
+pub use gcs::GcsConfig;
 pub use http::HttpConfig;
 pub use s3::{Keys, LookupStyle, S3Config, Sse};
 pub use secret::Secret;
@@ -113,6 +117,10 @@ pub enum Provider {
     Folder(PathBuf),
     /// S3 or a server that speaks its protocol.
     S3(Box<S3Config>),
+    /// Google Cloud Storage; only in builds with the feature `gcs`.
+    Gcs(Box<GcsConfig>),
+    /// Azure Blob Storage; only in builds with the feature `azure`.
+    Azure(Box<AzureConfig>),
 }
 
 /// The outer keys, while `config` is not yet understood.
@@ -198,6 +206,12 @@ impl BucketConfig {
         let provider = match name.to_uppercase().as_str() {
             "FILESYSTEM" => folder(typed(&text)?)?,
             "S3" => Provider::S3(Box::new(S3Config::check(typed(&text)?)?)),
+            "GCS" if cfg!(feature = "gcs") => {
+                Provider::Gcs(Box::new(GcsConfig::check(typed(&text)?)?))
+            }
+            "AZURE" if cfg!(feature = "azure") => {
+                Provider::Azure(Box::new(AzureConfig::check(typed(&text)?)?))
+            }
             known => return Err(refuse_type(known, name.clone())),
         };
         let prefix = clean_prefix(&outer.prefix.unwrap_or_default())?;
@@ -210,6 +224,8 @@ impl BucketConfig {
         match &self.provider {
             Provider::Folder(_) => &[],
             Provider::S3(s3) => &s3.notes,
+            Provider::Gcs(gcs) => &gcs.notes,
+            Provider::Azure(azure) => &azure.notes,
         }
     }
 }
@@ -231,9 +247,9 @@ fn folder(yaml: FolderYaml) -> Result<Provider, ConfigError> {
 fn refuse_type(known: &str, written: String) -> ConfigError {
     let reason = match known {
         "GCS" => {
-            "GCS is not built into this binary; its S3-compatible endpoint with HMAC keys works as type S3"
+            "GCS is not built into this binary; build it with the feature `gcs`, or use its S3-compatible endpoint with HMAC keys as type S3"
         }
-        "AZURE" => "AZURE is not built into this binary",
+        "AZURE" => "AZURE is not built into this binary; build it with the feature `azure`",
         "SWIFT" | "COS" | "ALIYUNOSS" | "BOS" | "OCI" | "OBS" => {
             "this provider is not supported; if the store has an S3-compatible endpoint, use type S3"
         }
@@ -255,5 +271,7 @@ fn clean_prefix(prefix: &str) -> Result<String, ConfigError> {
     }
 }
 
+#[cfg(test)]
+mod cloud_tests;
 #[cfg(test)]
 mod tests;

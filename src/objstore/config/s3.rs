@@ -13,11 +13,14 @@ use super::{ConfigError, Secret};
 /// Repeats of a failed request, unless `max_retries` says otherwise.
 const RETRIES: usize = 10;
 /// S3's limits for one part.
-const PART_SIZES: std::ops::RangeInclusive<u64> = 5 << 20..=5 << 30;
+pub(super) const PART_SIZES: std::ops::RangeInclusive<u64> = 5 << 20..=5 << 30;
 
-const SDK_AUTH_NOTE: &str = "config.aws_sdk_auth: reads environment, shared credentials file, \
+/// What a build without the SDK does instead.
+const SDK_AUTH_NOTE: &str = "config.aws_sdk_auth: this build has no `aws-sdk` and reads environment, shared credentials file, \
     web identity, container and instance roles; profiles with SSO, role_arn or \
     credential_process are not followed";
+const STS_NOTE: &str = "config.sts_endpoint: has no effect with aws_sdk_auth, as in Thanos; \
+    set AWS_ENDPOINT_URL_STS";
 const MULTIPART_NOTE: &str = "config.disable_multipart: each object is held in memory until it \
     is complete; remove the key if the store knows multipart uploads";
 const MD5_NOTE: &str = "config.send_content_md5: has no effect; the signature of every upload \
@@ -41,6 +44,8 @@ pub struct S3Config {
     pub lookup: LookupStyle,
     /// Fixed keys; without them the chain env, shared file, role is asked.
     pub keys: Option<Keys>,
+    /// Ask the AWS SDK's own chain of credentials instead.
+    pub sdk_auth: bool,
     /// Where roles are exchanged for keys, if not the provider's default.
     pub sts_endpoint: Option<String>,
     /// User metadata and storage class of every object we write.
@@ -169,7 +174,10 @@ impl S3Config {
                 notes.push(text.to_owned());
             }
         };
-        note(aws_sdk_auth == Some(true), SDK_AUTH_NOTE);
+        let sdk_auth = aws_sdk_auth == Some(true);
+        note(sdk_auth && !cfg!(feature = "aws-sdk"), SDK_AUTH_NOTE);
+        let sts_endpoint = sts_endpoint.filter(|url| !url.is_empty());
+        note(sdk_auth && sts_endpoint.is_some(), STS_NOTE);
         note(disable_multipart == Some(true), MULTIPART_NOTE);
         note(send_content_md5.is_some(), MD5_NOTE);
         note(
@@ -185,7 +193,8 @@ impl S3Config {
             disable_dualstack: disable_dualstack.unwrap_or(false),
             lookup: check_lookup(bucket_lookup_type)?,
             keys: check_keys(access_key, secret_key, session_token, aws_sdk_auth)?,
-            sts_endpoint: sts_endpoint.filter(|url| !url.is_empty()),
+            sdk_auth,
+            sts_endpoint,
             attributes: check_metadata(put_user_metadata.unwrap_or_default())?,
             sse: check_sse(sse_config.unwrap_or_default())?,
             part_size: check_part_size(part_size)?,
@@ -197,7 +206,7 @@ impl S3Config {
     }
 }
 
-fn required(key: &str, value: Option<String>) -> Result<String, ConfigError> {
+pub(super) fn required(key: &str, value: Option<String>) -> Result<String, ConfigError> {
     value
         .filter(|text| !text.is_empty())
         .ok_or_else(|| ConfigError::invalid(key, "missing"))
@@ -360,7 +369,7 @@ fn check_part_size(bytes: Option<u64>) -> Result<Option<usize>, ConfigError> {
 }
 
 /// Thanos counts attempts, the first included, and takes 0 for its default.
-fn check_retries(attempts: Option<i64>) -> Result<usize, ConfigError> {
+pub(super) fn check_retries(attempts: Option<i64>) -> Result<usize, ConfigError> {
     match attempts {
         None | Some(0) => Ok(RETRIES),
         Some(attempts) => usize::try_from(attempts - 1)

@@ -6,10 +6,10 @@ use ulid::Ulid;
 use super::clusters::{self, SeriesByCluster};
 use super::later;
 use super::{
-    BucketForecast, CutForecast, DeletionForecast, Excluded, FindingForecast, Forecast,
-    HeldForecast, JobForecast, MarkForecast, PartialForecast, PolicyForecast, ProblemForecast,
-    ProductForecast, Range, RemovalForecast, RetiredForecast, SCHEMA, StreamForecast, TileForecast,
-    Totals,
+    BucketForecast, BucketSettings, CutForecast, DeletionForecast, Excluded, FindingForecast,
+    Forecast, HeldForecast, JobForecast, MarkForecast, PartialForecast, PolicyForecast,
+    ProblemForecast, ProductForecast, Range, RemovalForecast, RetiredForecast, SCHEMA,
+    StreamForecast, TileForecast, Totals,
 };
 use crate::block::markers::{DELETION_MARK, NO_COMPACT_MARK};
 use crate::plan::cost::Requests;
@@ -32,6 +32,8 @@ pub struct BucketFacts<'a> {
     pub series: &'a SeriesByCluster,
     /// What the policy linter finds.
     pub findings: &'a [Finding],
+    /// What is known about the settings of the bucket.
+    pub settings: &'a BucketSettings,
 }
 
 /// Puts the plans of all buckets together.
@@ -45,6 +47,7 @@ pub fn forecast(buckets: &[BucketFacts<'_>], cluster_label: &str, now_ms: i64) -
         totals.add(&one.totals);
     }
     let refused = |b: &BucketFacts<'_>| b.findings.iter().any(|f| f.severity == Severity::Error);
+    let harmed = |b: &BucketFacts<'_>| b.settings.hazards.iter().any(|h| h.problem);
     let unusable = |b: &BucketFacts<'_>| b.view.problems.iter().any(|p| !p.kind.is_partial());
     Forecast {
         schema: SCHEMA.to_owned(),
@@ -54,7 +57,7 @@ pub fn forecast(buckets: &[BucketFacts<'_>], cluster_label: &str, now_ms: i64) -
         pending: buckets.iter().any(|b| !b.plan.is_empty()),
         problems: buckets
             .iter()
-            .any(|b| b.plan.has_problems() || unusable(b) || refused(b)),
+            .any(|b| b.plan.has_problems() || unusable(b) || refused(b) || harmed(b)),
         totals,
         cluster_label: cluster_label.to_owned(),
         clusters: clusters::roll_up(buckets, cluster_label),
@@ -94,6 +97,8 @@ fn bucket(facts: &BucketFacts<'_>) -> BucketForecast {
         retired: plan.retired.iter().map(RetiredForecast::of).collect(),
         removals: plan.removals.iter().map(RemovalForecast::of).collect(),
         findings: facts.findings.iter().map(FindingForecast::of).collect(),
+        hazards: facts.settings.hazards.clone(),
+        not_looked_at: facts.settings.not_looked_at.clone(),
         deletions_left: plan.deletions_left as u64,
         retired_left: plan.retired_left as u64,
         marks: marks(plan, facts.rounds),

@@ -12,6 +12,7 @@
 //!       ├─ deletions[] marks[] partials[]   what happens to other blocks
 //!       ├─ retired[] removals[]  what is past its retention, when bytes go
 //!       ├─ findings[]            of the policy linter
+//!       ├─ hazards[] not_looked_at[]   settings of the bucket that do harm
 //!       └─ held[] cuts[] excluded[] problems[]   what does not happen, and why
 //! ```
 //!
@@ -19,6 +20,7 @@
 
 mod build;
 mod clusters;
+mod hazards;
 mod later;
 mod policy;
 
@@ -27,6 +29,7 @@ use serde::Serialize;
 
 pub use build::{BucketFacts, forecast};
 pub use clusters::SeriesByCluster;
+pub use hazards::{BucketSettings, HazardForecast, NotLookedAtForecast};
 pub use later::{LaterForecast, ProductForecast, ResolutionTotals};
 pub use policy::{
     FindingForecast, PolicyForecast, RemovalForecast, RetentionForecast, RetiredForecast,
@@ -208,6 +211,10 @@ pub struct BucketForecast {
     pub removals: Vec<RemovalForecast>,
     /// What the policy linter finds.
     pub findings: Vec<FindingForecast>,
+    /// Settings of the bucket that do harm.
+    pub hazards: Vec<HazardForecast>,
+    /// Settings that could not be looked at.
+    pub not_looked_at: Vec<NotLookedAtForecast>,
     /// Marked blocks whose delay has passed as well, but which a limit leaves
     /// to a later run.
     pub deletions_left: u64,
