@@ -28,6 +28,8 @@ pub enum Kind {
     Internal,
     /// Somebody asked us to stop.
     Cancelled,
+    /// Somebody else works on the bucket.
+    Locked,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             Self::Config => "config",
             Self::Internal => "internal",
             Self::Cancelled => "cancelled",
+            Self::Locked => "locked",
         }
     }
 }

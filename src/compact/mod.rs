@@ -46,6 +46,7 @@ mod given_up;
 pub mod job;
 pub mod keep;
 mod lanes;
+pub mod lease;
 mod look;
 mod mark;
 pub mod quarantine;
