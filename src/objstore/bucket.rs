@@ -1,25 +1,21 @@
-//! The bucket handle: opening, looking at it, streams.
+//! The bucket handle: looking at it, streams.
 
-use std::path::{Path as OsPath, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use object_store::list::PaginatedListStore;
-use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::prefix::PrefixStore;
 use object_store::{Attributes, ObjectMeta, ObjectStore};
 use tokio::runtime::Handle;
 
 use super::background::Background;
-use super::config::{BucketConfig, Provider, S3Config, process_env};
-use super::counting::{Counters, CountingStore, Counts};
-use super::deletes::{DELETES_AT_ONCE, PairStore};
+use super::counting::{Counters, Counts};
 use super::error::{Kind, Result, Scene};
 use super::folder::FolderStore;
 use super::parts::PartPool;
 use super::reader::{AheadReader, FileReader, ReadAhead, map};
-use super::s3;
+use super::sdk::Admin;
 use super::writer::{Upload, UploadSettings};
 use crate::tsdb::source::{BlobReader, BlobWriter, MemBlob};
 
@@ -65,29 +61,31 @@ impl From<ObjectMeta> for Object {
 /// writers are for threads outside of it.
 #[derive(Clone)]
 pub struct Bucket {
-    inner: Arc<Inner>,
-    upload: UploadSettings,
-    part_pool: PartPool,
-    background: Background,
+    pub(super) inner: Arc<Inner>,
+    pub(super) upload: UploadSettings,
+    pub(super) part_pool: PartPool,
+    pub(super) background: Background,
 }
 
-struct Inner {
-    store: Arc<dyn ObjectStore>,
-    kind: BucketKind,
-    scene: Arc<Scene>,
-    counters: Arc<Counters>,
-    handle: Handle,
-    attributes: Attributes,
-    folder: Option<Folder>,
-    probe: Option<Probe>,
+pub(super) struct Inner {
+    pub store: Arc<dyn ObjectStore>,
+    pub kind: BucketKind,
+    pub scene: Arc<Scene>,
+    pub counters: Arc<Counters>,
+    pub handle: Handle,
+    pub attributes: Attributes,
+    pub folder: Option<Folder>,
+    pub probe: Option<Probe>,
+    /// What only the AWS SDK can ask.
+    pub admin: Option<Admin>,
     /// The store refused to delete several objects with one request.
-    one_by_one: AtomicBool,
+    pub one_by_one: AtomicBool,
 }
 
 /// The local side of a folder bucket.
-struct Folder {
-    store: FolderStore,
-    prefix: Path,
+pub(super) struct Folder {
+    pub store: FolderStore,
+    pub prefix: Path,
 }
 
 /// The listing of one name that checks a remote bucket.
@@ -105,153 +103,8 @@ impl std::fmt::Debug for Bucket {
     }
 }
 
-/// What the constructors differ in.
-struct Parts {
-    kind: BucketKind,
-    scene: Scene,
-    attributes: Attributes,
-    upload: UploadSettings,
-    folder: Option<Folder>,
-    probe: Option<Probe>,
-    /// Objects that one request can delete.
-    deletes_at_once: u64,
-}
-
-impl Parts {
-    fn new(kind: BucketKind, name: String) -> Self {
-        Self {
-            kind,
-            scene: Scene {
-                bucket: name,
-                ..Scene::default()
-            },
-            attributes: Attributes::new(),
-            upload: UploadSettings::default(),
-            folder: None,
-            probe: None,
-            deletes_at_once: 1,
-        }
-    }
-
-    fn build(self, store: impl ObjectStore, prefix: &Path) -> Result<Bucket> {
-        let counters = Arc::<Counters>::default();
-        let store: Arc<dyn ObjectStore> = if prefix.is_root() {
-            self.counting(store, &counters)
-        } else {
-            self.counting(PrefixStore::new(store, prefix.clone()), &counters)
-        };
-        let handle = Handle::try_current().map_err(|_| {
-            self.scene.error(
-                Kind::Stopped,
-                "",
-                "a bucket is opened inside a tokio runtime",
-            )
-        })?;
-        Ok(Bucket {
-            inner: Arc::new(Inner {
-                store,
-                kind: self.kind,
-                scene: Arc::new(self.scene),
-                counters,
-                handle,
-                attributes: self.attributes,
-                folder: self.folder,
-                probe: self.probe,
-                one_by_one: AtomicBool::new(false),
-            }),
-            upload: self.upload,
-            part_pool: PartPool::default(),
-            background: Background::default(),
-        })
-    }
-
-    fn counting(&self, store: impl ObjectStore, counters: &Arc<Counters>) -> Arc<dyn ObjectStore> {
-        let counters = Arc::clone(counters);
-        Arc::new(CountingStore::new(store, counters, self.deletes_at_once))
-    }
-}
-
-/// Opening.
+/// Handles with other settings.
 impl Bucket {
-    /// Opens the bucket of a configuration. Nothing is asked of it yet, see
-    /// [`Bucket::probe`]. Must run inside a tokio runtime, which then carries
-    /// all requests.
-    ///
-    /// # Errors
-    /// A directory that does not exist, key or certificate files that cannot
-    /// be read, a broken file of shared credentials.
-    pub async fn connect(config: &BucketConfig) -> Result<Self> {
-        for note in config.notes() {
-            tracing::warn!("{note}");
-        }
-        match &config.provider {
-            Provider::Folder(dir) => Self::open_folder(dir, &config.prefix),
-            Provider::S3(s3) => Self::open_s3(s3, &config.prefix).await,
-        }
-    }
-
-    /// An empty bucket in memory, for tests.
-    ///
-    /// # Errors
-    /// Called outside of a tokio runtime.
-    pub fn memory() -> Result<Self> {
-        Parts::new(BucketKind::Memory, "memory".to_owned()).build(InMemory::new(), &Path::ROOT)
-    }
-
-    /// An existing directory as a bucket, without prefix.
-    ///
-    /// # Errors
-    /// No such directory; called outside of a tokio runtime.
-    pub fn folder(dir: impl AsRef<OsPath>) -> Result<Self> {
-        Self::open_folder(dir.as_ref(), "")
-    }
-
-    /// Any store as a bucket, for tests that inject faults.
-    ///
-    /// # Errors
-    /// Called outside of a tokio runtime.
-    pub fn from_store(name: &str, store: impl ObjectStore) -> Result<Self> {
-        Parts::new(BucketKind::Memory, name.to_owned()).build(store, &Path::ROOT)
-    }
-
-    fn open_folder(dir: &OsPath, prefix: &str) -> Result<Self> {
-        let mut parts = Parts::new(BucketKind::Folder, dir.display().to_string());
-        if !dir.is_dir() {
-            return Err(parts
-                .scene
-                .error(Kind::MissingBucket, "", "no such directory"));
-        }
-        let prefix = parse_name(&parts.scene, prefix)?;
-        let store = FolderStore::new(dir).map_err(|err| parts.scene.blame("", &err))?;
-        parts.upload.part_size = FOLDER_PART;
-        parts.folder = Some(Folder {
-            store: store.clone(),
-            prefix: prefix.clone(),
-        });
-        parts.build(store, &prefix)
-    }
-
-    async fn open_s3(config: &S3Config, prefix: &str) -> Result<Self> {
-        let mut parts = Parts::new(BucketKind::S3, config.bucket.clone());
-        let prefix = parse_name(&parts.scene, prefix)?;
-        let clients = s3::connect(config, &process_env).await?;
-        parts.scene.endpoint = clients.endpoint;
-        parts.scene.secrets = clients.secrets;
-        parts.attributes = config.attributes.clone();
-        parts.upload = UploadSettings {
-            part_size: config.part_size.unwrap_or(parts.upload.part_size),
-            single_put: config.disable_multipart,
-            ..parts.upload
-        };
-        parts.probe = Some(Probe {
-            store: Box::new(clients.probe),
-            prefix: (!prefix.is_root()).then(|| format!("{prefix}/")),
-        });
-        parts.deletes_at_once = DELETES_AT_ONCE as u64;
-        let store = PairStore::new(clients.store, clients.bulk);
-        parts.build(s3::limited(store, config.http.max_connections), &prefix)
-    }
-
     /// The same bucket with other settings for what this handle uploads.
     #[must_use]
     pub fn with_upload(self, upload: UploadSettings) -> Self {
@@ -277,7 +130,7 @@ impl Bucket {
 const S3_LEAST_PART: usize = 5 << 20;
 
 /// Bytes written at once to a folder. 10,000 parts of it hold the largest index.
-const FOLDER_PART: usize = 2 << 20;
+pub(super) const FOLDER_PART: usize = 2 << 20;
 
 /// Looking at it.
 impl Bucket {
@@ -409,6 +262,14 @@ impl Bucket {
         self.inner.probe.as_ref()
     }
 
+    pub(super) fn admin_calls(&self) -> Option<&Admin> {
+        self.inner.admin.as_ref()
+    }
+
+    pub(super) fn folder_side(&self) -> Option<&Folder> {
+        self.inner.folder.as_ref()
+    }
+
     pub(super) fn upload(&self, name: &str) -> Result<Upload> {
         Ok(Upload::new(self.clone(), self.path(name)?, self.upload))
     }
@@ -445,6 +306,6 @@ impl Bucket {
     }
 }
 
-fn parse_name(scene: &Scene, name: &str) -> Result<Path> {
+pub(super) fn parse_name(scene: &Scene, name: &str) -> Result<Path> {
     Path::parse(name).map_err(|err| scene.blame(name, &err.into()))
 }

@@ -12,6 +12,7 @@
 //!   a lost mount look like an empty bucket).
 
 mod replace;
+mod staged;
 
 use std::fs::{self, DirEntry, Metadata};
 use std::io::ErrorKind;

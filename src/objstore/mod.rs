@@ -48,10 +48,12 @@ mod credentials;
 mod deletes;
 mod error;
 mod folder;
+mod open;
 mod parts;
 mod reader;
 mod requests;
 mod s3;
+mod sdk;
 mod writer;
 
 pub use bucket::{Bucket, BucketKind, Object};
@@ -60,6 +62,7 @@ pub use config::{BucketConfig, ConfigError, Provider};
 pub use counting::{Count, Counts};
 pub use error::{Error, Kind, Result, is_full};
 pub use reader::ReadAhead;
+pub use sdk::PendingUpload;
 pub use writer::UploadSettings;
 
 use std::path::Path;

@@ -10,6 +10,7 @@ use object_store::{Certificate, ClientOptions, HeaderValue, RetryConfig};
 use super::config::{Keys, Lookup, LookupStyle, S3Config, Secret, Sse};
 use super::credentials;
 use super::error::{Kind, Result, Scene};
+use super::sdk::Calls;
 
 /// No retry begins later than this after the first attempt: credentials are
 /// not renewed within the retries of a request.
@@ -26,6 +27,8 @@ pub(super) struct Clients {
     pub bulk: AmazonS3,
     /// The same, but it gives up soon.
     pub probe: AmazonS3,
+    /// What only the AWS SDK can ask, in a build that has it.
+    pub calls: Option<Box<dyn Calls>>,
     /// `scheme://host` for messages.
     pub endpoint: String,
     /// What must never be printed.
@@ -61,7 +64,7 @@ pub(super) async fn connect(config: &S3Config, env: Lookup<'_>) -> Result<Client
         .with_virtual_hosted_style_request(target.in_host)
         // One plain DELETE for one object: every store knows it.
         .with_disable_bulk_delete(true)
-        .with_client_options(options);
+        .with_client_options(options.clone());
     builder = encrypt(builder, config, &scene)?;
     builder = authenticate(builder, source, config.sts_endpoint.as_deref());
     let build = |builder: AmazonS3Builder, retries: usize, window: Duration| {
@@ -75,8 +78,10 @@ pub(super) async fn connect(config: &S3Config, env: Lookup<'_>) -> Result<Client
             .build()
             .map_err(|err| scene.blame("", &err))
     };
+    let store = build(builder.clone(), config.retries, RETRY_WINDOW)?;
     Ok(Clients {
-        store: build(builder.clone(), config.retries, RETRY_WINDOW)?,
+        calls: calls(config, &target, &store, &options).map_err(|err| scene.blame("", &err))?,
+        store,
         bulk: build(
             builder.clone().with_disable_bulk_delete(false),
             config.retries,
@@ -86,6 +91,37 @@ pub(super) async fn connect(config: &S3Config, env: Lookup<'_>) -> Result<Client
         endpoint: format!("{}://{}", scheme(config), target.host),
         secrets: scene.secrets,
     })
+}
+
+/// The SDK beside the store, with its connections and credentials.
+#[cfg(feature = "aws-sdk")]
+fn calls(
+    config: &S3Config,
+    target: &Target,
+    store: &AmazonS3,
+    options: &ClientOptions,
+) -> object_store::Result<Option<Box<dyn Calls>>> {
+    use object_store::client::{HttpConnector, ReqwestConnector};
+    let client = super::sdk::SdkClient::new(super::sdk::Setup {
+        bucket: &config.bucket,
+        endpoint: &format!("{}://{}", scheme(config), target.host),
+        region: &target.region,
+        in_host: target.in_host,
+        retries: config.retries,
+        credentials: Arc::clone(store.credentials()),
+        http: ReqwestConnector::default().connect(options)?,
+    });
+    Ok(Some(Box::new(client)))
+}
+
+#[cfg(not(feature = "aws-sdk"))]
+fn calls(
+    _: &S3Config,
+    _: &Target,
+    _: &AmazonS3,
+    _: &ClientOptions,
+) -> object_store::Result<Option<Box<dyn Calls>>> {
+    Ok(None)
 }
 
 fn scheme(config: &S3Config) -> &'static str {

@@ -1,0 +1,179 @@
+//! Opening a bucket: from a checked configuration to a handle.
+
+use std::path::Path as OsPath;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{Attributes, ObjectStore};
+use tokio::runtime::Handle;
+
+use super::background::Background;
+use super::bucket::{Bucket, BucketKind, FOLDER_PART, Folder, Inner, Probe, parse_name};
+use super::config::{BucketConfig, Provider, S3Config, process_env};
+use super::counting::{Counters, CountingStore};
+use super::deletes::{DELETES_AT_ONCE, PairStore};
+use super::error::{Kind, Result, Scene};
+use super::folder::FolderStore;
+use super::parts::PartPool;
+use super::s3;
+use super::sdk::Admin;
+use super::writer::UploadSettings;
+
+/// What the constructors differ in.
+struct Parts {
+    kind: BucketKind,
+    scene: Scene,
+    attributes: Attributes,
+    upload: UploadSettings,
+    folder: Option<Folder>,
+    probe: Option<Probe>,
+    admin: Option<Admin>,
+    /// Objects that one request can delete.
+    deletes_at_once: u64,
+}
+
+impl Parts {
+    fn new(kind: BucketKind, name: String) -> Self {
+        Self {
+            kind,
+            scene: Scene {
+                bucket: name,
+                ..Scene::default()
+            },
+            attributes: Attributes::new(),
+            upload: UploadSettings::default(),
+            folder: None,
+            probe: None,
+            admin: None,
+            deletes_at_once: 1,
+        }
+    }
+
+    fn build(self, store: impl ObjectStore, prefix: &Path) -> Result<Bucket> {
+        let counters = Arc::<Counters>::default();
+        let store: Arc<dyn ObjectStore> = if prefix.is_root() {
+            self.counting(store, &counters)
+        } else {
+            self.counting(PrefixStore::new(store, prefix.clone()), &counters)
+        };
+        let handle = Handle::try_current().map_err(|_| {
+            self.scene.error(
+                Kind::Stopped,
+                "",
+                "a bucket is opened inside a tokio runtime",
+            )
+        })?;
+        Ok(Bucket {
+            inner: Arc::new(Inner {
+                store,
+                kind: self.kind,
+                scene: Arc::new(self.scene),
+                counters,
+                handle,
+                attributes: self.attributes,
+                folder: self.folder,
+                probe: self.probe,
+                admin: self.admin,
+                one_by_one: AtomicBool::new(false),
+            }),
+            upload: self.upload,
+            part_pool: PartPool::default(),
+            background: Background::default(),
+        })
+    }
+
+    fn counting(&self, store: impl ObjectStore, counters: &Arc<Counters>) -> Arc<dyn ObjectStore> {
+        let counters = Arc::clone(counters);
+        Arc::new(CountingStore::new(store, counters, self.deletes_at_once))
+    }
+}
+
+/// Opening.
+impl Bucket {
+    /// Opens the bucket of a configuration. Nothing is asked of it yet, see
+    /// [`Bucket::probe`]. Must run inside a tokio runtime, which then carries
+    /// all requests.
+    ///
+    /// # Errors
+    /// A directory that does not exist, key or certificate files that cannot
+    /// be read, a broken file of shared credentials.
+    pub async fn connect(config: &BucketConfig) -> Result<Self> {
+        for note in config.notes() {
+            tracing::warn!("{note}");
+        }
+        match &config.provider {
+            Provider::Folder(dir) => Self::open_folder(dir, &config.prefix),
+            Provider::S3(s3) => Self::open_s3(s3, &config.prefix).await,
+        }
+    }
+
+    /// An empty bucket in memory, for tests.
+    ///
+    /// # Errors
+    /// Called outside of a tokio runtime.
+    pub fn memory() -> Result<Self> {
+        Parts::new(BucketKind::Memory, "memory".to_owned()).build(InMemory::new(), &Path::ROOT)
+    }
+
+    /// An existing directory as a bucket, without prefix.
+    ///
+    /// # Errors
+    /// No such directory; called outside of a tokio runtime.
+    pub fn folder(dir: impl AsRef<OsPath>) -> Result<Self> {
+        Self::open_folder(dir.as_ref(), "")
+    }
+
+    /// Any store as a bucket, for tests that inject faults.
+    ///
+    /// # Errors
+    /// Called outside of a tokio runtime.
+    pub fn from_store(name: &str, store: impl ObjectStore) -> Result<Self> {
+        Parts::new(BucketKind::Memory, name.to_owned()).build(store, &Path::ROOT)
+    }
+
+    fn open_folder(dir: &OsPath, prefix: &str) -> Result<Self> {
+        let mut parts = Parts::new(BucketKind::Folder, dir.display().to_string());
+        if !dir.is_dir() {
+            return Err(parts
+                .scene
+                .error(Kind::MissingBucket, "", "no such directory"));
+        }
+        let prefix = parse_name(&parts.scene, prefix)?;
+        let store = FolderStore::new(dir).map_err(|err| parts.scene.blame("", &err))?;
+        parts.upload.part_size = FOLDER_PART;
+        parts.folder = Some(Folder {
+            store: store.clone(),
+            prefix: prefix.clone(),
+        });
+        parts.build(store, &prefix)
+    }
+
+    async fn open_s3(config: &S3Config, prefix: &str) -> Result<Self> {
+        let mut parts = Parts::new(BucketKind::S3, config.bucket.clone());
+        let prefix = parse_name(&parts.scene, prefix)?;
+        let clients = s3::connect(config, &process_env).await?;
+        parts.scene.endpoint = clients.endpoint;
+        parts.scene.secrets = clients.secrets;
+        parts.attributes = config.attributes.clone();
+        parts.upload = UploadSettings {
+            part_size: config.part_size.unwrap_or(parts.upload.part_size),
+            single_put: config.disable_multipart,
+            ..parts.upload
+        };
+        let below = (!prefix.is_root()).then(|| format!("{prefix}/"));
+        parts.admin = clients.calls.map(|calls| Admin {
+            calls,
+            prefix: below.clone().unwrap_or_default(),
+        });
+        parts.probe = Some(Probe {
+            store: Box::new(clients.probe),
+            prefix: below,
+        });
+        parts.deletes_at_once = DELETES_AT_ONCE as u64;
+        let store = PairStore::new(clients.store, clients.bulk);
+        parts.build(s3::limited(store, config.http.max_connections), &prefix)
+    }
+}
