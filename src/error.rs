@@ -76,6 +76,20 @@ impl Error {
         }
     }
 
+    /// The same error once more, for a second piece of work that it stopped.
+    /// What lies below it becomes text.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            kind: self.kind,
+            what: self.chain(),
+            cure: self.cure.clone(),
+            block: self.block,
+            damage: self.damage,
+            source: None,
+        }
+    }
+
     /// Adds the error below this one.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -181,5 +195,8 @@ mod tests {
         assert_eq!(outer.kind(), Kind::Corrupt);
         assert_eq!(outer.cure(), Some("mark it"));
         assert_eq!(outer.damage(), Some(Damage::ChunkChecksum));
+        let again = outer.again();
+        assert_eq!(again.chain(), outer.chain());
+        assert_eq!((again.kind(), again.cure()), (outer.kind(), outer.cure()));
     }
 }

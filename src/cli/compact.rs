@@ -6,11 +6,12 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 
 use super::flags::{
-    BucketFlags, CompactionFlags, DryRun, Given, LaneFlags, PolicyFlags, QuarantineFlags,
-    RetentionFlags, RunFlags, SelectionFlags, ServiceFlags,
+    self, BucketFlags, CompactionFlags, DryRun, Given, LaneFlags, LeaseFlags, PolicyFlags,
+    QuarantineFlags, RetentionFlags, RunFlags, SelectionFlags, ServiceFlags,
 };
 use super::report_file::ReportFile;
 use super::{Outcome, dry_run, findings, human, quarantine, warn};
+use crate::compact::lease::Part;
 use crate::compact::report::RunReport;
 use crate::compact::{Compactor, Options, keep, savings};
 use crate::error::{Error, Kind, Result};
@@ -41,6 +42,8 @@ pub(super) struct Args {
     #[command(flatten)]
     pub(super) lanes: LaneFlags,
     #[command(flatten)]
+    pub(super) lease: LeaseFlags,
+    #[command(flatten)]
     pub(super) run: RunFlags,
     #[command(flatten)]
     pub(super) service: ServiceFlags,
@@ -61,6 +64,7 @@ impl Args {
         let replicas = !self.compaction.replica_labels().is_empty();
         self.policy.check(replicas)?;
         self.lanes.check()?;
+        self.lease.check(given, &mut warnings)?;
         self.run.check(given, &mut warnings)?;
         self.service.check(given)?;
         // Neither cores nor time matter to it.
@@ -187,13 +191,19 @@ async fn compact_all(
     let mut outcome = Outcome::Done;
     let mut failed = None;
     let mut file = ReportFile::new(args.run.report());
+    let part = flags::part(&args.selection)?;
     for bucket in buckets {
-        let report = compactor(args, bucket, settings, pool).run().await;
+        let report = compactor(args, bucket, settings, (pool, part.clone()))
+            .run()
+            .await;
         bucket.settle().await;
         let ended_ms = SystemClock.now_ms();
         let (report, end) = match report {
             Ok(report) => {
-                keep_report(bucket, &report).await;
+                // Once the lease is lost nothing is written any more.
+                if report.lease_lost.is_none() {
+                    keep_report(bucket, &report).await;
+                }
                 let end = summary(bucket.name(), &report, file.takes_stdout());
                 (Some(report), end)
             }
@@ -226,7 +236,7 @@ fn compactor(
     args: &Args,
     bucket: &Bucket,
     settings: &Settings,
-    pool: &Arc<ThreadPool>,
+    (pool, part): (&Arc<ThreadPool>, Part),
 ) -> Compactor {
     let or_cores = |n: Option<u16>| n.map_or_else(|| pool.current_num_threads(), usize::from);
     Compactor {
@@ -241,6 +251,7 @@ fn compactor(
             merge: merge::merge,
             lane_of: Job::lane,
             max_quarantined: args.quarantine.max_blocks,
+            lease: args.lease.settings(part, &SystemClock),
         },
         pool: Arc::clone(pool),
     }
@@ -327,6 +338,9 @@ fn summary(bucket: &str, report: &RunReport, taken: bool) -> Result<Outcome> {
     }
     limits(report);
     quarantine::show(report, taken)?;
+    if let Some(lost) = &report.lease_lost {
+        return Err(lost.again());
+    }
     let failed = report.failed_jobs();
     if failed > 0 && report.jobs.is_empty() {
         let what = format!("all {failed} jobs failed");

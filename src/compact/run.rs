@@ -8,6 +8,7 @@ use rayon::ThreadPool;
 use super::budget::Budget;
 use super::job::JobContext;
 use super::lanes::Lanes;
+use super::lease::{self, Held, Lease};
 use super::look::Known;
 use super::report::RunReport;
 use super::scratch;
@@ -36,6 +37,9 @@ pub struct Options {
     pub lane_of: fn(&Job) -> Lane,
     /// Damaged blocks that may be marked in one run; 0 marks none.
     pub max_quarantined: usize,
+    /// The lease that keeps a second run off; `None` goes without one, and
+    /// without intents.
+    pub lease: Option<lease::Settings>,
 }
 
 /// Everything a run needs from outside.
@@ -51,24 +55,32 @@ pub struct Compactor {
 }
 
 impl Compactor {
-    /// Works until a plan has nothing left for any lane.
+    /// Works until a plan has nothing left for any lane, or until the lease is
+    /// lost ([`RunReport::lease_lost`]).
     ///
     /// # Errors
-    /// When the bucket cannot be read. What goes wrong with one block or job
+    /// [`Locked`](crate::error::Kind::Locked) if somebody else is at work; when
+    /// the bucket cannot be read. What goes wrong with one block or job
     /// is part of the report instead.
     pub async fn run(&self) -> Result<RunReport> {
         let watch = StopWatch::start();
         let _in_use = scratch::enter(&self.options.scratch);
         let before = self.bucket.counts();
-        let lanes = Lanes::new(self.context(), self.options.clone());
-        let mut report = lanes.run().await?;
+        let held = match &self.options.lease {
+            Some(settings) => lease::acquire(&self.bucket, &self.clock, settings).await?,
+            None => Held::none(),
+        };
+        let lanes = Lanes::new(self.context(held.lease()), self.options.clone());
+        let ended = lanes.run().await;
+        held.release().await;
+        let mut report = ended?;
         report.lanes = self.options.plan.lanes;
         report.requests = self.bucket.counts().since(&before);
         report.seconds = watch.elapsed().as_secs_f64();
         Ok(report)
     }
 
-    fn context(&self) -> JobContext {
+    fn context(&self, lease: Lease) -> JobContext {
         JobContext {
             bucket: self.bucket.clone(),
             clock: Arc::clone(&self.clock),
@@ -77,6 +89,7 @@ impl Compactor {
             budget: Budget::new(&self.options.plan.machine),
             merge: self.options.merge,
             known: Known::default(),
+            lease,
         }
     }
 }

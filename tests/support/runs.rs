@@ -63,6 +63,7 @@ pub fn compactor(
             merge: lithify::merge::merge,
             lane_of: lithify::plan::Job::lane,
             max_quarantined: DEFAULT_MAX_BLOCKS,
+            lease: None,
         },
     }
 }

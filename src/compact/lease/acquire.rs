@@ -202,11 +202,7 @@ impl Taking<'_> {
                     self.prove(&written).await?;
                     return Ok(Shared::new(
                         (self.bucket.clone(), Arc::clone(self.clock)),
-                        (
-                            self.name(),
-                            self.settings.holder.clone(),
-                            self.settings.duration,
-                        ),
+                        self.settings,
                         (written.record, written.version),
                         written.start,
                     ));

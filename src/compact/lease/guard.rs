@@ -9,8 +9,9 @@ use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::part::Part;
 use super::record::{Holder, Record};
-use super::{MAX_BYTES, as_ms};
+use super::{MAX_BYTES, Settings, as_ms, object};
 use crate::error::{Error, Kind, Result};
 use crate::objstore::{Bucket, Version};
 use crate::runtime::clock::Clock;
@@ -24,7 +25,8 @@ pub(super) struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Name of the object.
     pub object: String,
-    pub holder: Holder,
+    part: Part,
+    holder: Holder,
     duration: Duration,
     /// What lies in the bucket. Whoever writes there holds this.
     written: tokio::sync::Mutex<(Record, Version)>,
@@ -51,16 +53,17 @@ enum Renewal {
 impl Shared {
     pub fn new(
         (bucket, clock): (Bucket, Arc<dyn Clock>),
-        (object, holder, duration): (String, Holder, Duration),
+        settings: &Settings,
         written: (Record, Version),
         confirmed: Confirmed,
     ) -> Self {
         Self {
             bucket,
             clock,
-            object,
-            holder,
-            duration,
+            object: object(&settings.part),
+            part: settings.part.clone(),
+            holder: settings.holder.clone(),
+            duration: settings.duration,
             written: tokio::sync::Mutex::new(written),
             confirmed: Mutex::new(confirmed),
             lost: watch::Sender::new(None),
@@ -277,6 +280,13 @@ impl Lease {
     #[must_use]
     pub fn token(&self) -> Option<&str> {
         self.0.as_ref().map(|shared| shared.holder.token.as_str())
+    }
+
+    /// Who holds it and on what, if there is a lease.
+    #[must_use]
+    pub fn who(&self) -> Option<(&Holder, &Part)> {
+        let shared = self.0.as_ref()?;
+        Some((&shared.holder, &shared.part))
     }
 
     /// Whether somebody else may be at work by now. Costs nothing.
