@@ -34,8 +34,9 @@ pub(super) enum Condition {
     Marked,
     /// None of its objects is newer, ms since the epoch.
     UnchangedSince(i64),
-    /// It has objects, and no `meta.json` among them.
-    Unfinished,
+    /// It has objects, and no `meta.json` among them unless that came `late`,
+    /// after the rest was removed.
+    Partial { late: bool },
 }
 
 /// A folder that is to be removed.
@@ -106,9 +107,9 @@ fn holds(removal: Removal, objects: &[Object]) -> bool {
             }
             same
         }
-        Condition::Unfinished => {
+        Condition::Partial { late } => {
             let meta = path(id, META);
-            !objects.is_empty() && objects.iter().all(|o| o.name != meta)
+            !objects.is_empty() && (late || objects.iter().all(|o| o.name != meta))
         }
     }
 }

@@ -7,7 +7,8 @@
 //!      |                                 |
 //!      '-- killed here: the next holder  '-- killed here: the blocks are
 //!          of the lease removes exactly      complete, only the intent goes
-//!          those folders and uploads
+//!          those folders and uploads;
+//!          PUT intent "taken back"; the run after it looks once more, DELETE intent
 //! ```
 //!
 //! Without it nobody can tell an upload that was given up from one that goes on,
@@ -18,8 +19,11 @@
 //!
 //! - IN-1: only folders that an intent names, and that have no `meta.json` when
 //!   they are looked at again, are removed.
-//! - IN-2: an intent goes after what it names: whoever dies between leaves it to
-//!   the next.
+//! - IN-2: an intent goes only once a look has found nothing left of what it
+//!   names but complete blocks. A request that a dead or sleeping writer had
+//!   handed to the network may arrive late, and what it makes is found then. A
+//!   block that appears after its folder was taken back lacks what was removed,
+//!   and goes as well.
 //! - IN-3: intents of parts that others may be working on are left alone, and so
 //!   is one that cannot be read, for two days.
 
@@ -67,6 +71,9 @@ struct Intent {
     blocks: Vec<Ulid>,
     /// When, ms since the epoch. For people.
     started_ms: i64,
+    /// What was there has been removed; the writer must not go on.
+    #[serde(default)]
+    taken_back: bool,
 }
 
 fn object(job: Ulid) -> String {
@@ -88,6 +95,7 @@ pub(super) async fn declare(context: &JobContext, blocks: &[Ulid]) -> Result<()>
         part: part.to_string(),
         blocks: blocks.to_vec(),
         started_ms: context.clock.now_ms(),
+        taken_back: false,
     };
     // Texts and numbers: there is nothing that could fail.
     let json = serde_json::to_vec(&intent).unwrap_or_default();
@@ -136,40 +144,86 @@ pub(super) async fn settle(
         .buffered(AT_ONCE)
         .collect()
         .await;
-    let whole: HashSet<Ulid> = view.blocks.iter().map(|b| b.id()).collect();
     let mut settled = Settled::default();
     for (object, found) in found {
-        let gone = match found {
+        let next = match found {
             Found::Leave => continue,
-            Found::Garbage => true,
-            Found::Left(intent) => {
-                let partial = intent.blocks.iter().filter(|id| !whole.contains(id));
-                let partial: Vec<Ulid> = partial.copied().collect();
-                tracing::info!(
-                    intent = object.name, holder = %intent.holder, partial = partial.len(),
-                    "a job of an earlier run was broken off"
-                );
-                take_back(context, &partial, &mut settled).await
-            }
+            Found::Garbage => Next::Remove,
+            Found::Left(intent) => take_back(context, &object, intent, view, &mut settled).await,
         };
         context.lease.check().await?;
-        if gone {
-            let delete = context.bucket.delete(&object.name);
-            if let Err(error) = context.lease.within(delete).await {
-                let error = error.chain();
-                tracing::warn!(
-                    intent = object.name,
-                    error,
-                    "an intent stays for the next run"
-                );
+        let done = match next {
+            Next::Keep => Ok(()),
+            Next::Remove => {
+                context
+                    .lease
+                    .within(context.bucket.delete(&object.name))
+                    .await
             }
+            Next::Write(json) => {
+                context
+                    .lease
+                    .within(context.bucket.put(&object.name, json))
+                    .await
+            }
+        };
+        if let Err(error) = done {
+            let error = error.chain();
+            tracing::warn!(
+                intent = object.name,
+                error,
+                "an intent stays for the next run"
+            );
         }
     }
     context.lease.check().await?;
     let removed: HashSet<Ulid> = settled.removed.iter().copied().collect();
     view.partials.retain(|p| !removed.contains(&p.id));
     view.problems.retain(|p| !removed.contains(&p.block));
+    view.blocks.retain(|b| !removed.contains(&b.id()));
     Ok(settled)
+}
+
+/// What becomes of an intent.
+enum Next {
+    Keep,
+    Remove,
+    Write(Vec<u8>),
+}
+
+/// Removes what an intent names and is not complete.
+async fn take_back(
+    context: &JobContext,
+    object: &Object,
+    mut intent: Intent,
+    view: &BucketView,
+    settled: &mut Settled,
+) -> Next {
+    let again = intent.taken_back;
+    let whole = |id: &Ulid| {
+        let mut blocks = view.blocks.iter();
+        blocks.any(|b| b.id() == *id && !(again && b.damaged.is_some()))
+    };
+    let partial: Vec<Ulid> = intent
+        .blocks
+        .iter()
+        .copied()
+        .filter(|id| !whole(id))
+        .collect();
+    tracing::info!(
+        intent = object.name, holder = %intent.holder, partial = partial.len(), again,
+        "a job of an earlier run was broken off"
+    );
+    let before = settled.removed.len();
+    if !clear(context, &partial, again, settled).await {
+        return Next::Keep;
+    }
+    if partial.is_empty() || (again && settled.removed.len() == before) {
+        return Next::Remove;
+    }
+    intent.taken_back = true;
+    // Texts and numbers: there is nothing that could fail.
+    Next::Write(serde_json::to_vec(&intent).unwrap_or_default())
 }
 
 /// What an intent is to this run.
@@ -215,9 +269,9 @@ async fn read(context: &JobContext, part: &Part, object: &Object) -> Found {
     Found::Left(intent)
 }
 
-/// Removes folders without `meta.json`, and uploads into them that were never
-/// completed. True if nothing of them is left, or all that is left is complete.
-async fn take_back(context: &JobContext, folders: &[Ulid], settled: &mut Settled) -> bool {
+/// Removes folders without `meta.json`, or if that came late, and uploads into
+/// them that were never completed. False if something of them stays.
+async fn clear(context: &JobContext, folders: &[Ulid], late: bool, settled: &mut Settled) -> bool {
     // First the uploads: one that is completed later would leave an object.
     let mut clean = true;
     for &folder in folders {
@@ -231,7 +285,7 @@ async fn take_back(context: &JobContext, folders: &[Ulid], settled: &mut Settled
         .iter()
         .map(|&folder| Removal {
             folder,
-            condition: Condition::Unfinished,
+            condition: Condition::Partial { late },
         })
         .collect();
     let answers = delete::folders(&context.bucket, &context.lease, &removals).await;

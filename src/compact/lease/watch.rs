@@ -49,7 +49,7 @@ pub(super) async fn fate(
         );
         return Ok(Fate::Dead(found.version, record));
     }
-    let duration = Duration::from_millis(record.duration_ms).clamp(SECOND, LONGEST);
+    let duration = Duration::from_millis(record.duration_ms).clamp(SHORT, LONGEST);
     let age = age(bucket, settings, &found).await;
     if age.is_some_and(|age| age > SURELY_DEAD.max(duration.saturating_mul(10))) {
         return Ok(Fate::Dead(found.version, record));
@@ -86,7 +86,8 @@ pub(super) async fn fate(
     }
 }
 
-const SECOND: Duration = Duration::from_secs(1);
+/// Whatever a lease states, its holder is watched for as long as this.
+const SHORT: Duration = Duration::from_millis(10);
 
 /// Whether the holder was a process of this very machine whose lock is free.
 fn died_here(bucket: &Bucket, part: &str, lock: &Lock, record: &Record) -> bool {
