@@ -102,6 +102,7 @@ impl Args {
             max_deletions: self.lanes.max_deletions(),
             machine: Machine {
                 threads,
+                intents: self.lease.is_used(),
                 two_lanes: lanes.share_memory() && !self.retention.downsampling_disabled,
                 memory_bytes: self.run.memory_bytes(),
                 scratch_bytes: self.run.scratch_bytes(&self.bucket.data_dir),
@@ -162,6 +163,7 @@ impl Args {
             count_series: label.is_some(),
             sample: self.run.dry_run_sample,
             fetch_concurrency: usize::from(self.bucket.meta_fetch_concurrency),
+            lease: self.lease.requests(),
             pool: Arc::clone(pool),
             now_ms,
         }

@@ -12,6 +12,7 @@ use crate::cli::text;
 use crate::cli::time_bound::parse_time;
 use crate::compact::lease::{self, Holder, Part};
 use crate::error::Result;
+use crate::plan::cost::Requests;
 use crate::runtime::clock::Clock;
 
 /// Whether a run takes the lease.
@@ -59,9 +60,26 @@ impl LeaseFlags {
         Ok(())
     }
 
+    /// Whether a run takes a lease.
+    pub(crate) fn is_used(&self) -> bool {
+        self.lease != Use::Off
+    }
+
+    /// What that costs: read, take, see a condition fail, see that nobody else
+    /// is there, give back.
+    pub(crate) fn requests(&self) -> Requests {
+        let used = u64::from(self.is_used());
+        Requests {
+            list: used,
+            get: used,
+            put: 3 * used,
+            ..Requests::default()
+        }
+    }
+
     /// The lease of a run over `part`, if it takes one.
     pub(crate) fn settings(&self, part: Part, clock: &dyn Clock) -> Option<lease::Settings> {
-        (self.lease != Use::Off).then(|| lease::Settings {
+        self.is_used().then(|| lease::Settings {
             part,
             holder: Holder::here(clock),
             duration: duration(self.duration_ms),
