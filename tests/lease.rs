@@ -16,7 +16,9 @@ use std::time::Duration;
 use lithify::compact::lease::{self, Held, Holder, LEASES, Part, Record, acquire};
 use lithify::error::{Error, Kind};
 use lithify::objstore::{self, Bucket};
-use lithify::runtime::clock::Clock;
+use lithify::runtime::clock::{Clock, FixedClock};
+use support::blocks::{self, Spec, content, labels, live_metas};
+use support::runs::{self, NOW, START, partials, replica_settings, run_leased};
 use support::s3_server::S3Server;
 use support::tricks::TrickStore;
 use tokio::time::Instant;
@@ -537,4 +539,321 @@ async fn a_lease_that_cannot_be_read_is_watched() {
         .await
         .unwrap();
     assert!(take(&bucket, whole("first")).await.is_err());
+}
+
+/// A block of one hour of a replica.
+fn spec(n: u64, hour: i64) -> Spec {
+    let (first, last) = (START + hour * HOUR_MS, START + (hour + 2) * HOUR_MS);
+    let series = (0..3).map(|s| {
+        let name = vec![
+            ("__name__".to_owned(), "up".to_owned()),
+            ("instance".to_owned(), format!("node-{s}")),
+        ];
+        let samples = (first..last).step_by(60_000);
+        (
+            name,
+            samples
+                .map(|t| (t, (t / 60_000 % 1000 + s) as f64))
+                .collect(),
+        )
+    });
+    Spec {
+        id: Ulid::from_parts(first as u64 + n, u128::from(n)),
+        labels: labels(&[("cluster", "c"), ("replica", "a")]),
+        range: (first, last),
+        series: series.collect(),
+    }
+}
+
+async fn five_blocks(bucket: &Bucket) {
+    for window in 0..5 {
+        blocks::write(bucket, &spec(1, window * 2)).await;
+    }
+}
+
+/// A mark stands only on a source that a complete live block stands in for, and
+/// nothing can be seen that is not all there.
+async fn nothing_is_lost(bucket: &Bucket, stage: &str) {
+    let objects = bucket.list("").await.unwrap();
+    let live = live_metas(bucket).await;
+    for meta in &live {
+        for file in meta.thanos.files.iter().filter(|f| f.size_bytes > 0) {
+            let name = format!("{}/{}", meta.id(), file.rel_path);
+            assert!(objects.iter().any(|o| o.name == name), "{stage}: {name}");
+        }
+    }
+    let held: Vec<Ulid> = live
+        .iter()
+        .flat_map(|m| m.tsdb.compaction.sources.clone())
+        .collect();
+    for object in &objects {
+        if let Some(id) = object.name.strip_suffix("/deletion-mark.json") {
+            let marked = Ulid::from_string(id).unwrap();
+            assert!(
+                held.contains(&marked),
+                "{stage}: {id} is marked, not replaced"
+            );
+        }
+    }
+}
+
+/// A whole run that is stopped just before it writes an object of that name.
+fn sleeping_run(
+    store: TrickStore,
+    suffix: &'static str,
+) -> (
+    tokio::sync::oneshot::Receiver<()>,
+    std::sync::mpsc::Sender<()>,
+    std::thread::JoinHandle<lithify::compact::report::RunReport>,
+) {
+    let (tell, reached) = tokio::sync::oneshot::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let once = std::sync::Mutex::new(Some((tell, wait)));
+    store.set(|tricks| {
+        tricks.gate = Some(Arc::new(move |what, name| {
+            let here = what == "PUT" && name.ends_with(suffix) && !name.contains("lithify");
+            let once = here.then(|| once.lock().unwrap().take()).flatten();
+            Box::pin(async move {
+                if let Some((tell, wait)) = once {
+                    tell.send(()).unwrap();
+                    wait.recv().unwrap();
+                    tokio::time::advance(2 * DURATION).await;
+                }
+            })
+        }));
+    });
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let bucket = bucket(&store);
+            let scratch = tempfile::tempdir().unwrap();
+            let clock = Arc::new(FixedClock::at(NOW));
+            let mut run = runs::compactor(&bucket, replica_settings(), 1, clock, scratch.path());
+            run.options.lease = Some(runs::lease("sleeper"));
+            run.run().await.unwrap()
+        })
+    });
+    (reached, go, thread)
+}
+
+/// A run is stopped before its index, its `meta.json` or a mark; another one takes
+/// over and does the work; the first one wakes. It makes nothing visible, marks
+/// nothing and takes nothing back; what it had begun goes.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_sleeps_past_its_lease_makes_nothing_visible() {
+    for suffix in ["/index", "/meta.json", "/deletion-mark.json"] {
+        let store = TrickStore::new();
+        let bucket = bucket(&store);
+        five_blocks(&bucket).await;
+        let before = content(&bucket, &["replica"]).await;
+        let sleeper = store.other();
+        let (reached, go, thread) = sleeping_run(sleeper.clone(), suffix);
+        reached.await.unwrap();
+        let half = partials(&bucket).await.len();
+        assert_eq!(
+            half,
+            usize::from(suffix != "/deletion-mark.json"),
+            "{suffix}"
+        );
+
+        let next = run_leased(&bucket, replica_settings(), "next", NOW + 1).await;
+        assert!(next.failures.is_empty(), "{suffix}: {:?}", next.failures);
+        assert_eq!(next.cleaned.len(), half, "{suffix}");
+        nothing_is_lost(&bucket, suffix).await;
+        let there = content(&bucket, &["replica"]).await;
+        assert!(there == before, "{suffix}");
+
+        let asleep = sleeper.puts().len();
+        go.send(()).unwrap();
+        let late = tokio::task::spawn_blocking(move || thread.join().unwrap());
+        let late = late.await.unwrap();
+        let lost = late.lease_lost.expect("it is lost");
+        assert_eq!(lost.kind(), Kind::Locked, "{}", lost.chain());
+        for name in &sleeper.puts()[asleep..] {
+            let harmless = name.starts_with("lithify/leases/") || name.ends_with("/index");
+            assert!(harmless, "{suffix}: {name}");
+        }
+        nothing_is_lost(&bucket, suffix).await;
+
+        let last = run_leased(&bucket, replica_settings(), "last", NOW + 2).await;
+        assert!(last.jobs.is_empty() && last.failures.is_empty(), "{suffix}");
+        nothing_is_lost(&bucket, suffix).await;
+        assert_eq!(partials(&bucket).await, Vec::<String>::new(), "{suffix}");
+        assert!(content(&bucket, &["replica"]).await == before, "{suffix}");
+        // One live result: 8 hours, and the newest window.
+        assert_eq!(live_metas(&bucket).await.len(), 2, "{suffix}");
+    }
+}
+
+/// A `meta.json` that was on its way when its writer was stopped, and arrives after
+/// the folder was taken back: the run after that removes it.
+#[tokio::test(start_paused = true)]
+async fn what_arrives_late_is_removed_by_the_run_after() {
+    let store = TrickStore::new();
+    let bucket = bucket(&store);
+    five_blocks(&bucket).await;
+    let before = content(&bucket, &["replica"]).await;
+    let sleeper = store.other();
+    let (reached, _go, _thread) = sleeping_run(sleeper, "/meta.json");
+    reached.await.unwrap();
+    let folder = partials(&bucket).await.remove(0);
+    let next = run_leased(&bucket, replica_settings(), "next", NOW + 1).await;
+    assert_eq!(next.cleaned.len(), 1);
+
+    let live = live_metas(&bucket).await;
+    let mut torn = live
+        .into_iter()
+        .max_by_key(|m| m.tsdb.compaction.level)
+        .unwrap();
+    torn.tsdb.ulid = Ulid::from_string(&folder).unwrap();
+    let name = format!("{folder}/meta.json");
+    bucket.put(&name, torn.to_json().unwrap()).await.unwrap();
+    let last = run_leased(&bucket, replica_settings(), "last", NOW + 2).await;
+    assert_eq!(last.cleaned, [torn.tsdb.ulid]);
+    assert!(
+        last.quarantined.is_empty() && last.failures.is_empty(),
+        "{last:?}"
+    );
+    assert!(content(&bucket, &["replica"]).await == before);
+    assert_eq!(live_metas(&bucket).await.len(), 2);
+    let again = run_leased(&bucket, replica_settings(), "again", NOW + 3).await;
+    assert!(again.is_idle());
+    let intents = bucket.list("lithify/intents").await.unwrap();
+    assert!(intents.is_empty(), "{intents:?}");
+}
+
+/// Intents that are none, or none of ours, are left alone; garbage goes after two
+/// days.
+#[tokio::test(start_paused = true)]
+async fn intents_that_cannot_be_judged_are_left_alone() {
+    let bucket = Bucket::memory().unwrap();
+    let upload = Ulid::from_parts(NOW as u64, 7);
+    bucket
+        .put(&format!("{upload}/index"), "half")
+        .await
+        .unwrap();
+    let holder = r#"{"host":"h","pid":1,"token":"t"}"#;
+    let other = format!(
+        r#"{{"version":1,"holder":{holder},"part":"shard-1-of-2","blocks":["{upload}"],"started_ms":0}}"#
+    );
+    let newer = other.replace("\"version\":1", "\"version\":2");
+    let many: Vec<Ulid> = (0..17).map(|n| Ulid::from_parts(1, n)).collect();
+    let many = serde_json::json!({"version": 1, "holder": {"host": "h", "pid": 1, "token": "t"},
+        "part": "whole", "blocks": many, "started_ms": 0});
+    let bad = [
+        "".to_owned(),
+        "[]".to_owned(),
+        newer,
+        many.to_string(),
+        " ".repeat(1 << 20),
+    ];
+    for (n, body) in bad.iter().enumerate() {
+        let name = format!("lithify/intents/bad-{n}.json");
+        bucket.put(&name, body.clone()).await.unwrap();
+    }
+    bucket
+        .put("lithify/intents/other.json", other)
+        .await
+        .unwrap();
+    let shard = |now_ms: i64| {
+        let bucket = bucket.clone();
+        async move {
+            let scratch = tempfile::tempdir().unwrap();
+            let clock = Arc::new(FixedClock::at(now_ms));
+            let mut run = runs::compactor(&bucket, replica_settings(), 1, clock, scratch.path());
+            run.options.lease = Some(settings(
+                "us",
+                Part::Shard { index: 0, of: 2 },
+                Duration::ZERO,
+            ));
+            run.run().await.unwrap()
+        }
+    };
+    assert!(shard(NOW).await.is_idle());
+    assert_eq!(bucket.list("lithify/intents").await.unwrap().len(), 6);
+    assert!(
+        bucket
+            .head(&format!("{upload}/index"))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    // Two days later the folder is given up like any other.
+    shard(runs::after_the_machine()).await;
+    let left = bucket.list("lithify/intents").await.unwrap();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(left[0].name, "lithify/intents/other.json");
+}
+
+/// The second of two whole runs ends before it has looked at anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_run_writes_nothing() {
+    let store = TrickStore::new();
+    let ours = bucket(&store);
+    five_blocks(&ours).await;
+    let held = take(&ours, whole("first")).await.unwrap();
+    let second = store.other();
+    let theirs = bucket(&second);
+    let scratch = tempfile::tempdir().unwrap();
+    let clock = Arc::new(FixedClock::at(NOW));
+    let mut run = runs::compactor(&theirs, replica_settings(), 1, clock, scratch.path());
+    run.options.lease = Some(runs::lease("second"));
+    let error = run.run().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Locked, "{}", error.chain());
+    assert_eq!(second.puts(), ["lithify/leases/clock"]);
+    held.release().await;
+    let report = run.run().await.unwrap();
+    assert!(!report.jobs.is_empty() && report.failures.is_empty());
+}
+
+/// Exit code 4, who is at work, the way out; and a report that says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_ends_with_its_own_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket_dir = dir.path().join("bucket");
+    std::fs::create_dir(&bucket_dir).unwrap();
+    let bucket = Bucket::folder(&bucket_dir).unwrap();
+    let held = take(&bucket, whole("first")).await.unwrap();
+    let report = dir.path().join("report.json");
+    let run = |more: &'static [&'static str]| {
+        let config = format!(
+            "type: FILESYSTEM\nconfig:\n  directory: {}\n",
+            bucket_dir.display()
+        );
+        let output = assert_cmd::Command::new(env!("CARGO_BIN_EXE_lithify"))
+            .arg("compact")
+            .arg(format!("--objstore.config={config}"))
+            .arg(format!("--data-dir={}", dir.path().join("data").display()))
+            .arg(format!("--report={}", report.display()))
+            .args(["--downsampling.disable"])
+            .args(more)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), text)
+    };
+    let (code, text) = run(&[]);
+    assert_eq!(code, Some(4), "{text}");
+    assert!(
+        text.contains("host-of-first") && text.contains("cure:"),
+        "{text}"
+    );
+    let told = std::fs::read_to_string(&report).unwrap();
+    assert!(told.contains("host-of-first"), "{told}");
+    let (code, text) = run(&["--lease=off"]);
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = run(&["--dry-run"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("host-of-first"),
+        "a dry run shows the holder: {text}"
+    );
+    held.release().await;
+    let (code, text) = run(&["--lease=on"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(lease::held(&bucket).await.unwrap().is_empty());
 }

@@ -19,6 +19,9 @@ use crate::runtime::clock::Clock;
 /// Attempts at something that may fail for once.
 const TRIES: u32 = 5;
 
+/// Between two of them: the client below has its own patience.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// A lease that is held until it is given back. If it is dropped instead, as by
 /// a process that ends, it runs out.
 #[derive(Debug)]
@@ -193,7 +196,7 @@ impl Taking<'_> {
         let mut failed: Option<objstore::Error> = None;
         for _ in 0..TRIES {
             if failed.is_some() {
-                sleep(Duration::from_secs(1)).await;
+                sleep(PAUSE).await;
             }
             match self.attempt().await {
                 // Somebody was faster, or we were, and nobody told us.

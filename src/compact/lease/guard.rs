@@ -236,25 +236,27 @@ impl Shared {
             return;
         }
         let mut written = self.written.lock().await;
-        for _ in 0..3 {
+        // Twice, should an earlier renewal have arrived without our knowing.
+        for _ in 0..2 {
             let body = written.0.released(self.clock.now_ms()).to_json();
             let put = self.bucket.put_if_match(&self.object, body, &written.1);
             let failed = match timeout(self.patience(), put).await {
                 Ok(Ok(Some(_))) => return,
                 Ok(Ok(None)) => match self.reread(&mut written).await {
-                    Ok(Renewal::Failed(why)) => why,
-                    // Given back by the first of two requests, or taken over.
-                    Ok(Renewal::Done) | Err(_) => return,
+                    Ok(_) => continue,
+                    // Given back by a request whose answer was lost, or not ours.
+                    Err(_) => return,
                 },
                 Ok(Err(error)) => error.summary(),
                 Err(_) => "no answer in time".to_owned(),
             };
+            let object = &self.object;
             tracing::warn!(
-                object = self.object,
+                object,
                 error = failed,
-                "lease not given back yet"
+                "lease not given back, it has to run out"
             );
-            sleep(self.pause().min(Duration::from_secs(1))).await;
+            return;
         }
     }
 }
