@@ -195,9 +195,8 @@ async fn compact_all(
     let mut file = ReportFile::new(args.run.report());
     let part = flags::part(&args.selection)?;
     for bucket in buckets {
-        let report = compactor(args, bucket, settings, (pool, part.clone()))
-            .run()
-            .await;
+        let run = compactor(args, bucket, settings, (pool, part.clone()));
+        let report = run.run_until(signalled()).await;
         bucket.settle().await;
         let ended_ms = SystemClock.now_ms();
         let (report, end) = match report {
@@ -216,12 +215,16 @@ async fn compact_all(
             Ok(Outcome::Partial) => outcome = Outcome::Partial,
             Ok(_) => {}
             Err(error) => {
+                let stopped = error.kind() == Kind::Cancelled;
                 // The others have nothing to do with it.
                 if buckets.len() > 1 {
                     let (chain, cure) = (error.chain(), error.cure().unwrap_or(""));
                     tracing::error!(bucket = bucket.name(), error = chain, cure, "bucket failed");
                 }
                 failed.get_or_insert(error);
+                if stopped {
+                    break;
+                }
             }
         }
     }
@@ -232,6 +235,22 @@ async fn compact_all(
         tracing::error!(error = chain, cure, "report not written");
     }
     failed.map_or(Ok(outcome), Err)
+}
+
+/// Ends when the system asks the process to: by SIGTERM, or by Ctrl-C.
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => signal.recv().await.is_some(),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = wait(SignalKind::terminate()) => {}
+        _ = wait(SignalKind::interrupt()) => {}
+    }
+    tracing::warn!("asked to stop; what jobs had begun is left to the next run");
 }
 
 fn compactor(

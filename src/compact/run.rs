@@ -12,7 +12,7 @@ use super::lease::{self, Held, Lease};
 use super::look::Known;
 use super::report::RunReport;
 use super::scratch;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::merge::MergeFn;
 use crate::objstore::Bucket;
 use crate::plan::{self, Job, Lane};
@@ -63,15 +63,32 @@ impl Compactor {
     /// the bucket cannot be read. What goes wrong with one block or job
     /// is part of the report instead.
     pub async fn run(&self) -> Result<RunReport> {
+        self.run_until(std::future::pending()).await
+    }
+
+    /// The same, but everything is broken off as soon as `stop` ends, and the
+    /// lease given back. What jobs had begun is left to the next run.
+    ///
+    /// # Errors
+    /// Those of [`Self::run`]; [`Cancelled`](crate::error::Kind::Cancelled) if it
+    /// was stopped.
+    pub async fn run_until(&self, stop: impl Future<Output = ()>) -> Result<RunReport> {
+        let mut stop = std::pin::pin!(stop);
         let watch = StopWatch::start();
         let _in_use = scratch::enter(&self.options.scratch);
         let before = self.bucket.counts();
         let held = match &self.options.lease {
-            Some(settings) => lease::acquire(&self.bucket, &self.clock, settings).await?,
             None => Held::none(),
+            Some(settings) => tokio::select! {
+                held = lease::acquire(&self.bucket, &self.clock, settings) => held?,
+                () = &mut stop => return Err(stopped()),
+            },
         };
         let lanes = Lanes::new(self.context(held.lease()), self.options.clone());
-        let ended = lanes.run().await;
+        let ended = tokio::select! {
+            ended = lanes.run() => ended,
+            () = &mut stop => Err(stopped()),
+        };
         held.release().await;
         let mut report = ended?;
         report.lanes = self.options.plan.lanes;
@@ -92,4 +109,9 @@ impl Compactor {
             lease,
         }
     }
+}
+
+fn stopped() -> Error {
+    Error::new(Kind::Cancelled, "stopped in the middle of the run")
+        .with_cure("run again: it goes on from here, and removes what jobs had begun")
 }
