@@ -76,6 +76,7 @@ pub fn plan(input: &[u8]) {
         assert!(!job.reason.to_string().is_empty());
     }
     let facts = BucketFacts {
+        lease: Default::default(),
         name: "fuzz".to_owned(),
         view: &view,
         plan: &plan,

@@ -28,6 +28,8 @@ pub enum Kind {
     Internal,
     /// Somebody asked us to stop.
     Cancelled,
+    /// Somebody else works on the bucket.
+    Locked,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             Self::Config => "config",
             Self::Internal => "internal",
             Self::Cancelled => "cancelled",
+            Self::Locked => "locked",
         }
     }
 }
@@ -69,6 +72,20 @@ impl Error {
             cure: None,
             block: None,
             damage: None,
+            source: None,
+        }
+    }
+
+    /// The same error once more, for a second piece of work that it stopped.
+    /// What lies below it becomes text.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            kind: self.kind,
+            what: self.chain(),
+            cure: self.cure.clone(),
+            block: self.block,
+            damage: self.damage,
             source: None,
         }
     }
@@ -178,5 +195,8 @@ mod tests {
         assert_eq!(outer.kind(), Kind::Corrupt);
         assert_eq!(outer.cure(), Some("mark it"));
         assert_eq!(outer.damage(), Some(Damage::ChunkChecksum));
+        let again = outer.again();
+        assert_eq!(again.chain(), outer.chain());
+        assert_eq!((again.kind(), again.cure()), (outer.kind(), outer.cure()));
     }
 }

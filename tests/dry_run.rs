@@ -155,6 +155,7 @@ async fn predicted_requests_are_those_of_the_run() {
         .unwrap();
     let plan = plan::plan(&view, &settings(), NOW_MS);
     let facts = forecast::BucketFacts {
+        lease: Default::default(),
         name: String::new(),
         view: &view,
         plan: &plan,

@@ -97,13 +97,16 @@ const ROWS: [Row; 51] = [
 ];
 
 /// Flags that Thanos does not have.
-const OURS: [&str; 20] = [
+const OURS: [&str; 23] = [
     "cluster-label",
     "compact.one-pass",
     "detailed-exitcode",
     "dry-run",
     "dry-run-sample",
     "keep-corrupted-blocks",
+    "lease",
+    "lease-duration",
+    "lease-wait",
     "max-delete-per-run",
     "max-job-time",
     "max-memory",
@@ -393,6 +396,10 @@ fn ours_parse() {
         "--max-delete-per-run=100",
         "--report=report.json",
         "--report=-",
+        "--lease=on",
+        "--lease=off",
+        "--lease-duration=90s",
+        "--lease-wait=1h",
     ] {
         assert_eq!(check(&[good]), Ok(vec![]), "{good}");
     }
@@ -405,10 +412,16 @@ fn ours_parse() {
         "--only=",
         "--skip=deletion",
         "--max-delete-per-run=-1",
+        "--lease=maybe",
+        "--lease-wait=5",
     ] {
         assert_eq!(check(&[bad]).unwrap_err().0, NO_VALUE, "{bad}");
     }
-    for too_small in ["--max-job-time=0s", "--max-memory=127MiB"] {
+    for too_small in [
+        "--max-job-time=0s",
+        "--max-memory=127MiB",
+        "--lease-duration=89s",
+    ] {
         assert_eq!(check(&[too_small]).unwrap_err().0, CANNOT, "{too_small}");
     }
 }
@@ -468,4 +481,11 @@ fn a_refusal_names_the_flag_and_the_way_out() {
         let cured = text.contains("error: ") && text.contains("\ncure: ");
         assert!(code == 2 || cured, "{text}");
     }
+}
+
+#[test]
+fn without_a_lease_its_other_flags_have_no_effect() {
+    let warnings = check(&["--lease=off", "--lease-wait=1m"]).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("--lease-wait"), "{warnings:?}");
 }

@@ -245,6 +245,7 @@ async fn requests_are_those_of_the_run() {
     let view = Syncer::new(bucket.clone(), 8).sync().await.unwrap();
     let first = plan::plan(&view, &settings(), NOW);
     let facts = BucketFacts {
+        lease: Default::default(),
         name: String::new(),
         view: &view,
         plan: &first,

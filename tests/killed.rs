@@ -15,7 +15,10 @@ use lithify::runtime::clock::FixedClock;
 use object_store::memory::InMemory;
 use support::blocks::{self, BlockFiles, Spec, labels, live_metas};
 use support::dying::DyingStore;
-use support::runs::{HOUR, START, after_the_machine, compactor, replica_settings, run_at};
+use support::runs::{
+    self, HOUR, NOW, START, after_the_machine, compactor, outlive, partials, replica_settings,
+    run_at, run_leased,
+};
 use ulid::Ulid;
 
 /// A block `[from, to)` in hours of one replica; scrapes of replica `b` are half a
@@ -206,4 +209,55 @@ async fn killed_while_it_takes_three_resolutions_back_the_next_run_converges() {
     }
     // The raw one goes first; then 5m stands alone, beside all sources.
     assert!(without_raw > 0);
+}
+
+/// A run that dies holding the lease: the next one removes exactly what it was
+/// making, at once. By its clock nothing is old enough to be cleaned up, and what
+/// somebody else is uploading stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_with_the_lease_the_next_run_takes_back_what_it_was_making() {
+    let fused = Fused {
+        now: NOW,
+        ..Fused::new().await
+    };
+    let foreign = Ulid::from_parts(NOW as u64, 99).to_string();
+    let (mut taken_back, mut lives) = (0, 0);
+    for life in 0.. {
+        let stage = format!("killed with the lease after {life} changes");
+        let store = Arc::new(fused.start.fork());
+        let alive = Bucket::from_store("alive", Arc::clone(&store)).unwrap();
+        let upload = format!("{foreign}/chunks/000001");
+        alive.put(&upload, "half").await.unwrap();
+        let dying = DyingStore::new(Arc::clone(&store), life);
+        let bucket = Bucket::from_store("dying", dying.clone()).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let clock = Arc::new(FixedClock::at(NOW));
+        let mut doomed = compactor(&bucket, Fused::settings(), 1, clock, scratch.path());
+        doomed.options.lease = Some(runs::lease("dead"));
+        let _ = doomed.run().await;
+        bucket.settle().await;
+        let died = dying.spent() == life;
+
+        nothing_is_lost(&alive, &stage).await;
+        outlive(&alive).await;
+        let left = partials(&alive).await.len() - 1;
+        let next = run_leased(&alive, Fused::settings(), "next", NOW + 1).await;
+        nothing_is_lost(&alive, &stage).await;
+        assert_eq!(next.cleaned.len(), left, "{stage}");
+        taken_back += left;
+        assert_eq!(partials(&alive).await, [foreign.clone()], "{stage}");
+        assert!(blocks::files(&alive).await == fused.expected, "{stage}");
+
+        // The one after that finds nothing late, and the intents go.
+        let last = run_leased(&alive, Fused::settings(), "last", NOW + 2).await;
+        assert!(last.is_idle(), "{stage}: {last:?}");
+        let intents = alive.list("lithify/intents").await.unwrap();
+        assert!(intents.is_empty(), "{stage}: {intents:?}");
+        lives += 1;
+        if !died {
+            break;
+        }
+    }
+    assert!(lives > fused.changes, "{lives}");
+    assert!(taken_back > 20, "{taken_back}");
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 
 use super::flags::{
-    BucketFlags, CompactionFlags, DryRun, Given, LaneFlags, PolicyFlags, QuarantineFlags,
-    RetentionFlags, RunFlags, SelectionFlags, ServiceFlags,
+    self, BucketFlags, CompactionFlags, DryRun, Given, LaneFlags, LeaseFlags, PolicyFlags,
+    QuarantineFlags, RetentionFlags, RunFlags, SelectionFlags, ServiceFlags,
 };
 use super::report_file::ReportFile;
 use super::{Outcome, dry_run, findings, hazards, human, quarantine, warn};
+use crate::compact::lease::Part;
 use crate::compact::report::RunReport;
 use crate::compact::{Compactor, Options, keep, savings};
 use crate::error::{Error, Kind, Result};
@@ -41,6 +42,8 @@ pub(super) struct Args {
     #[command(flatten)]
     pub(super) lanes: LaneFlags,
     #[command(flatten)]
+    pub(super) lease: LeaseFlags,
+    #[command(flatten)]
     pub(super) run: RunFlags,
     #[command(flatten)]
     pub(super) service: ServiceFlags,
@@ -61,6 +64,7 @@ impl Args {
         let replicas = !self.compaction.replica_labels().is_empty();
         self.policy.check(replicas)?;
         self.lanes.check()?;
+        self.lease.check(given, &mut warnings)?;
         self.run.check(given, &mut warnings)?;
         self.service.check(given)?;
         // Neither cores nor time matter to it.
@@ -98,6 +102,7 @@ impl Args {
             max_deletions: self.lanes.max_deletions(),
             machine: Machine {
                 threads,
+                intents: self.lease.is_used(),
                 two_lanes: lanes.share_memory() && !self.retention.downsampling_disabled,
                 memory_bytes: self.run.memory_bytes(),
                 scratch_bytes: self.run.scratch_bytes(&self.bucket.data_dir),
@@ -158,6 +163,7 @@ impl Args {
             count_series: label.is_some(),
             sample: self.run.dry_run_sample,
             fetch_concurrency: usize::from(self.bucket.meta_fetch_concurrency),
+            lease: self.lease.requests(),
             pool: Arc::clone(pool),
             now_ms,
         }
@@ -187,14 +193,19 @@ async fn compact_all(
     let mut outcome = Outcome::Done;
     let mut failed = None;
     let mut file = ReportFile::new(args.run.report());
+    let part = flags::part(&args.selection)?;
     for bucket in buckets {
         hazards::warn(bucket, &SystemClock).await;
-        let report = compactor(args, bucket, settings, pool).run().await;
+        let run = compactor(args, bucket, settings, (pool, part.clone()));
+        let report = run.run_until(signalled()).await;
         bucket.settle().await;
         let ended_ms = SystemClock.now_ms();
         let (report, end) = match report {
             Ok(report) => {
-                keep_report(bucket, &report).await;
+                // Once the lease is lost nothing is written any more.
+                if report.lease_lost.is_none() {
+                    keep_report(bucket, &report).await;
+                }
                 let end = summary(bucket.name(), &report, file.takes_stdout());
                 (Some(report), end)
             }
@@ -205,12 +216,16 @@ async fn compact_all(
             Ok(Outcome::Partial) => outcome = Outcome::Partial,
             Ok(_) => {}
             Err(error) => {
+                let stopped = error.kind() == Kind::Cancelled;
                 // The others have nothing to do with it.
                 if buckets.len() > 1 {
                     let (chain, cure) = (error.chain(), error.cure().unwrap_or(""));
                     tracing::error!(bucket = bucket.name(), error = chain, cure, "bucket failed");
                 }
                 failed.get_or_insert(error);
+                if stopped {
+                    break;
+                }
             }
         }
     }
@@ -223,11 +238,27 @@ async fn compact_all(
     failed.map_or(Ok(outcome), Err)
 }
 
+/// Ends when the system asks the process to: by SIGTERM, or by Ctrl-C.
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => signal.recv().await.is_some(),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = wait(SignalKind::terminate()) => {}
+        _ = wait(SignalKind::interrupt()) => {}
+    }
+    tracing::warn!("asked to stop; what jobs had begun is left to the next run");
+}
+
 fn compactor(
     args: &Args,
     bucket: &Bucket,
     settings: &Settings,
-    pool: &Arc<ThreadPool>,
+    (pool, part): (&Arc<ThreadPool>, Part),
 ) -> Compactor {
     let or_cores = |n: Option<u16>| n.map_or_else(|| pool.current_num_threads(), usize::from);
     Compactor {
@@ -242,6 +273,7 @@ fn compactor(
             merge: merge::merge,
             lane_of: Job::lane,
             max_quarantined: args.quarantine.max_blocks,
+            lease: args.lease.settings(part, &SystemClock),
         },
         pool: Arc::clone(pool),
     }
@@ -328,6 +360,9 @@ fn summary(bucket: &str, report: &RunReport, taken: bool) -> Result<Outcome> {
     }
     limits(report);
     quarantine::show(report, taken)?;
+    if let Some(lost) = &report.lease_lost {
+        return Err(lost.again());
+    }
     let failed = report.failed_jobs();
     if failed > 0 && report.jobs.is_empty() {
         let what = format!("all {failed} jobs failed");

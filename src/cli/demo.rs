@@ -104,6 +104,7 @@ async fn compact(bucket: &Bucket, root: &Path, threads: usize) -> Result<RunRepo
         clock: Arc::new(SystemClock),
         options: Options {
             max_quarantined: DEFAULT_MAX_BLOCKS,
+            lease: None,
             plan: Settings {
                 replica_labels: REPLICA_LABELS.map(str::to_owned).to_vec(),
                 vertical: true,

@@ -6,6 +6,7 @@
 //! | 1 | failed: nothing of what was asked for could be done |
 //! | 2 | the command line itself is wrong, or `--report` names what cannot be written |
 //! | 3 | partial: some streams were left alone or failed, or `--report` was not written; the rest is done |
+//! | 4 | locked: another run is at work on the bucket, or has taken over |
 //!
 //! `compact --dry-run` ends with 0; with `--detailed-exitcode`, as people know
 //! it from `terraform plan`, with 2 if there is something to do, and with 1 if
@@ -171,7 +172,10 @@ pub fn main() -> ExitCode {
         Ok(Outcome::PlanProblems) => ExitCode::from(1),
         Err(error) => {
             report(&error);
-            ExitCode::FAILURE
+            match error.kind() {
+                Kind::Locked => ExitCode::from(4),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -14,9 +14,10 @@
 use futures::StreamExt;
 use ulid::Ulid;
 
+use super::lease::Lease;
 use crate::block::markers::DELETION_MARK;
 use crate::block::{META, path};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::objstore::{Bucket, Object};
 
 /// Folders that are removed with common requests.
@@ -33,6 +34,9 @@ pub(super) enum Condition {
     Marked,
     /// None of its objects is newer, ms since the epoch.
     UnchangedSince(i64),
+    /// It has objects, and no `meta.json` among them unless that came `late`,
+    /// after the rest was removed.
+    Partial { late: bool },
 }
 
 /// A folder that is to be removed.
@@ -53,15 +57,19 @@ struct Folder {
 /// it is left because it is no longer what it was.
 ///
 /// # Errors
-/// Each on its own: whatever the bucket fails with.
-pub(super) async fn folders(bucket: &Bucket, removals: &[Removal]) -> Vec<Result<bool>> {
+/// Each on its own: the lease is lost, or whatever the bucket fails with.
+pub(super) async fn folders(
+    bucket: &Bucket,
+    lease: &Lease,
+    removals: &[Removal],
+) -> Vec<Result<bool>> {
     let looks: Vec<_> = removals.iter().map(|&one| look(bucket, one)).collect();
     let mut all: Vec<Folder> = futures::stream::iter(looks)
         .buffered(LISTINGS)
         .collect()
         .await;
     for stage in [Stage::Meta, Stage::Rest, Stage::Mark] {
-        delete(bucket, &mut all, stage).await;
+        delete(bucket, lease, &mut all, stage).await;
     }
     all.into_iter().map(|folder| folder.answer).collect()
 }
@@ -99,6 +107,10 @@ fn holds(removal: Removal, objects: &[Object]) -> bool {
             }
             same
         }
+        Condition::Partial { late } => {
+            let meta = path(id, META);
+            !objects.is_empty() && (late || objects.iter().all(|o| o.name != meta))
+        }
     }
 }
 
@@ -123,7 +135,7 @@ impl Stage {
 }
 
 /// Deletes the objects of one stage, of all folders that are still to go.
-async fn delete(bucket: &Bucket, all: &mut [Folder], stage: Stage) {
+async fn delete(bucket: &Bucket, lease: &Lease, all: &mut [Folder], stage: Stage) {
     let mut names = Vec::new();
     let mut owners = Vec::new();
     for (at, folder) in all.iter().enumerate() {
@@ -136,10 +148,18 @@ async fn delete(bucket: &Bucket, all: &mut [Folder], stage: Stage) {
             owners.push(at);
         }
     }
-    let answers = bucket.delete_all(&names).await;
+    if names.is_empty() {
+        return;
+    }
+    let deleted = async { Ok::<_, Error>(bucket.delete_all(&names).await) };
+    let answers: Vec<Result<()>> = match lease.within(deleted).await {
+        Ok(answers) => answers.into_iter().map(|a| a.map_err(Into::into)).collect(),
+        // Some may be gone; the others are found again.
+        Err(error) => owners.iter().map(|_| Err(error.again())).collect(),
+    };
     for (at, answer) in owners.into_iter().zip(answers) {
         if let (Err(error), Some(folder)) = (answer, all.get_mut(at)) {
-            folder.answer = Err(error.into());
+            folder.answer = Err(error);
         }
     }
 }

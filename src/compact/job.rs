@@ -19,6 +19,8 @@ use ulid::Ulid;
 
 use super::budget::Budget;
 use super::check;
+use super::intents;
+use super::lease::Lease;
 use super::look::{self, Known};
 use super::mark;
 use super::report::{JobReport, ResultReport, Stages};
@@ -55,6 +57,8 @@ pub struct JobContext {
     pub merge: MergeFn,
     /// Blocks that are no surprise.
     pub(super) known: Known,
+    /// Who may change the bucket.
+    pub(super) lease: Lease,
 }
 
 /// Runs one job.
@@ -78,15 +82,16 @@ pub async fn run(context: &JobContext, job: &Job) -> Result<JobReport> {
         products = products(job), sources = job.sources.len(), bytes = job.input_bytes(),
         "{} started", name(job)
     );
+    intents::declare(context, &ids).await?;
     let mut made = match make(context, job, &ids).await {
         Ok(made) => made,
         Err(error) => {
-            for &id in &ids {
-                remove_partial(&context.bucket, id).await;
-            }
+            take_back(context, &ids).await;
             return Err(error);
         }
     };
+    // Complete, or nothing of them was made: nobody has to clean up.
+    intents::done(context, &ids).await;
     made.stages.wait = waited;
     let replaced = replaced(job, &made);
     let marks = StopWatch::start();
@@ -139,8 +144,7 @@ async fn mark_sources(context: &JobContext, id: Ulid, sources: &[&LiveBlock]) ->
     const AT_ONCE: usize = 8;
     let marks = sources.iter().map(|source| {
         let details = "source of compacted block";
-        let clock = context.clock.as_ref();
-        mark::for_deletion(&context.bucket, clock, source.id(), details)
+        mark::for_deletion(context, source.id(), details)
     });
     let marks: Vec<_> = marks.collect();
     let mut running = futures::stream::iter(marks).buffer_unordered(AT_ONCE);
@@ -247,7 +251,7 @@ async fn make(context: &JobContext, job: &Job, ids: &[Ulid]) -> Result<Made> {
     look::still_wanted(&context.bucket, job, &context.known).await?;
     stages.look = watch.elapsed().as_secs_f64();
     let watch = StopWatch::start();
-    publish(&context.bucket, &metas).await?;
+    publish(context, &metas).await?;
     stages.verify = watch.elapsed().as_secs_f64();
     Ok(Made {
         merged,
@@ -258,12 +262,14 @@ async fn make(context: &JobContext, job: &Job, ids: &[Ulid]) -> Result<Made> {
 }
 
 /// Makes blocks visible, and sees that all of them is there.
-async fn publish(bucket: &Bucket, metas: &[Meta]) -> Result<()> {
+async fn publish(context: &JobContext, metas: &[Meta]) -> Result<()> {
+    let bucket = &context.bucket;
     for meta in metas {
         let json = meta
             .to_json()
             .map_err(|e| Error::new(Kind::Internal, "cannot write meta.json").with_source(e))?;
-        bucket.put(&path(meta.id(), META), json).await?;
+        let name = path(meta.id(), META);
+        context.lease.within(bucket.put(&name, json)).await?;
     }
     for meta in metas {
         all_there(bucket, meta).await?;
@@ -426,16 +432,28 @@ async fn all_there(bucket: &Bucket, meta: &Meta) -> Result<()> {
 }
 
 /// Removes what a failed job uploaded, `meta.json` first, so that no reader
-/// ever sees half a block. What cannot be removed is left for the next run.
-async fn remove_partial(bucket: &Bucket, id: Ulid) {
+/// ever sees half a block. What cannot be removed is left for the next run; so is
+/// all of it once the lease is lost, when somebody else may rely on it.
+async fn take_back(context: &JobContext, ids: &[Ulid]) {
     // Uploads of writers that were dropped are aborted in the background.
-    bucket.settle().await;
-    let removed = async {
-        bucket.delete(&path(id, META)).await?;
-        let rest = look::object_names(bucket, id).await?;
-        bucket.delete_many(&rest, 8).await
-    };
-    if let Err(error) = removed.await {
-        tracing::warn!(block = %id, %error, "cannot remove what a failed compaction uploaded");
+    context.bucket.settle().await;
+    let mut left = false;
+    for &id in ids {
+        if let Err(error) = remove_partial(context, id).await {
+            left = true;
+            let error = error.chain();
+            tracing::warn!(block = %id, error, "cannot remove what a failed compaction uploaded");
+        }
     }
+    if !left {
+        intents::done(context, ids).await;
+    }
+}
+
+async fn remove_partial(context: &JobContext, id: Ulid) -> Result<()> {
+    let bucket = &context.bucket;
+    let meta = path(id, META);
+    context.lease.within(bucket.delete(&meta)).await?;
+    let rest = look::object_names(bucket, id).await?;
+    context.lease.within(bucket.delete_many(&rest, 8)).await
 }

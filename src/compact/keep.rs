@@ -60,6 +60,8 @@ pub(super) struct Kept<'a> {
     no_compact: &'a [Ulid],
     quarantined: Vec<Shut<'a>>,
     transfer_faults: u64,
+    /// Somebody else may have taken over before the end; the run broke off.
+    lease_lost: bool,
     #[schemars(with = "Vec<String>")]
     deleted: &'a [Ulid],
     /// Blocks that a limit has left to a later run.
@@ -196,6 +198,7 @@ impl RunReport {
             no_compact: &self.no_compact,
             quarantined: self.quarantined.iter().map(shut).collect(),
             transfer_faults: self.transfer_faults,
+            lease_lost: self.lease_lost.is_some(),
             deleted: &self.deleted,
             deletions_left: self.deletions_left,
             retired_left: self.retired_left,

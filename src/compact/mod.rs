@@ -22,6 +22,9 @@
 //!   the bucket, [`document`] those of several buckets into one document,
 //!   [`savings`] computes what was saved. `budget` is what jobs share.
 //!
+//! - [`lease`] keeps a second run off, [`intents`] says what jobs are about to
+//!   make, so that the next run knows what a dead one has left.
+//!
 //! Invariants:
 //!
 //! - CO-1: only what stands in a [`crate::plan::Plan`] is done.
@@ -43,9 +46,11 @@ mod delete;
 pub mod document;
 mod findings;
 mod given_up;
+pub mod intents;
 pub mod job;
 pub mod keep;
 mod lanes;
+pub mod lease;
 mod look;
 mod mark;
 pub mod quarantine;

@@ -197,7 +197,7 @@ impl Quarantine {
             return Err(damaged(&finding));
         }
         finding.what = one_line(&finding.what, DETAILS_BYTES);
-        let marks = mark::for_quarantine(&context.bucket, context.clock.as_ref(), block, &finding);
+        let marks = mark::for_quarantine(context, block, &finding);
         if let Err(error) = marks.await {
             self.release();
             let what = format!("{}; its marks could not be set", finding.what);

@@ -199,6 +199,9 @@ pub struct RunReport {
     pub held: Vec<Held>,
     /// Folders that are no usable blocks, as of the last look.
     pub problems: Vec<Problem>,
+    /// Why the lease was lost in the middle of the run, if it was; nothing was
+    /// changed since.
+    pub lease_lost: Option<Error>,
     /// The lanes that had work.
     pub lanes: Lanes,
     /// What was asked of the bucket.
@@ -215,6 +218,7 @@ impl RunReport {
         !self.failures.is_empty()
             || !self.quarantined.is_empty()
             || self.quarantine_full
+            || self.lease_lost.is_some()
             || self.held.iter().any(|h| h.why.is_problem())
             || self.problems.iter().any(|p| !p.kind.is_partial())
     }

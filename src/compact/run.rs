@@ -8,10 +8,11 @@ use rayon::ThreadPool;
 use super::budget::Budget;
 use super::job::JobContext;
 use super::lanes::Lanes;
+use super::lease::{self, Held, Lease};
 use super::look::Known;
 use super::report::RunReport;
 use super::scratch;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::merge::MergeFn;
 use crate::objstore::Bucket;
 use crate::plan::{self, Job, Lane};
@@ -36,6 +37,9 @@ pub struct Options {
     pub lane_of: fn(&Job) -> Lane,
     /// Damaged blocks that may be marked in one run; 0 marks none.
     pub max_quarantined: usize,
+    /// The lease that keeps a second run off; `None` goes without one, and
+    /// without intents.
+    pub lease: Option<lease::Settings>,
 }
 
 /// Everything a run needs from outside.
@@ -51,24 +55,49 @@ pub struct Compactor {
 }
 
 impl Compactor {
-    /// Works until a plan has nothing left for any lane.
+    /// Works until a plan has nothing left for any lane, or until the lease is
+    /// lost ([`RunReport::lease_lost`]).
     ///
     /// # Errors
-    /// When the bucket cannot be read. What goes wrong with one block or job
+    /// [`Locked`](crate::error::Kind::Locked) if somebody else is at work; when
+    /// the bucket cannot be read. What goes wrong with one block or job
     /// is part of the report instead.
     pub async fn run(&self) -> Result<RunReport> {
+        self.run_until(std::future::pending()).await
+    }
+
+    /// The same, but everything is broken off as soon as `stop` ends, and the
+    /// lease given back. What jobs had begun is left to the next run.
+    ///
+    /// # Errors
+    /// Those of [`Self::run`]; [`Cancelled`](crate::error::Kind::Cancelled) if it
+    /// was stopped.
+    pub async fn run_until(&self, stop: impl Future<Output = ()>) -> Result<RunReport> {
+        let mut stop = std::pin::pin!(stop);
         let watch = StopWatch::start();
         let _in_use = scratch::enter(&self.options.scratch);
         let before = self.bucket.counts();
-        let lanes = Lanes::new(self.context(), self.options.clone());
-        let mut report = lanes.run().await?;
+        let held = match &self.options.lease {
+            None => Held::none(),
+            Some(settings) => tokio::select! {
+                held = lease::acquire(&self.bucket, &self.clock, settings) => held?,
+                () = &mut stop => return Err(stopped()),
+            },
+        };
+        let lanes = Lanes::new(self.context(held.lease()), self.options.clone());
+        let ended = tokio::select! {
+            ended = lanes.run() => ended,
+            () = &mut stop => Err(stopped()),
+        };
+        held.release().await;
+        let mut report = ended?;
         report.lanes = self.options.plan.lanes;
         report.requests = self.bucket.counts().since(&before);
         report.seconds = watch.elapsed().as_secs_f64();
         Ok(report)
     }
 
-    fn context(&self) -> JobContext {
+    fn context(&self, lease: Lease) -> JobContext {
         JobContext {
             bucket: self.bucket.clone(),
             clock: Arc::clone(&self.clock),
@@ -77,6 +106,12 @@ impl Compactor {
             budget: Budget::new(&self.options.plan.machine),
             merge: self.options.merge,
             known: Known::default(),
+            lease,
         }
     }
+}
+
+fn stopped() -> Error {
+    Error::new(Kind::Cancelled, "stopped in the middle of the run")
+        .with_cure("run again: it goes on from here, and removes what jobs had begun")
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use ulid::Ulid;
 
+use super::intents::INTENTS;
 use super::look::Known;
 use crate::block::markers::{self, Found};
 use crate::block::meta::{MAX_META_BYTES, Meta, MetaError};
@@ -38,6 +39,8 @@ pub struct Syncer {
     /// Folders of which nothing is said while they are no blocks: they are
     /// being made or removed.
     ours: Known,
+    /// What jobs said that they were about to make, as of the last look.
+    pub(super) intents: Vec<Object>,
 }
 
 impl Syncer {
@@ -51,6 +54,7 @@ impl Syncer {
             metas: HashMap::new(),
             told: Vec::new(),
             ours: Known::default(),
+            intents: Vec::new(),
         }
     }
 
@@ -67,8 +71,11 @@ impl Syncer {
     /// [`BucketView::problems`].
     pub async fn sync(&mut self) -> Result<BucketView> {
         let mut folders: BTreeMap<Ulid, Vec<Object>> = BTreeMap::new();
+        self.intents.clear();
         for object in self.list().await? {
-            if let Some((id, _)) = split_path(&object.name) {
+            if object.name.starts_with(INTENTS) {
+                self.intents.push(object);
+            } else if let Some((id, _)) = split_path(&object.name) {
                 folders.entry(id).or_default().push(object);
             }
         }
@@ -102,11 +109,17 @@ impl Syncer {
             done => return Ok(done?),
         }
         let folders = self.bucket.list_dirs("").await?;
-        let blocks = folders
-            .into_iter()
-            .filter(|f| split_path(&format!("{f}/")).is_some());
+        let wanted = folders.into_iter().filter_map(|folder| {
+            let is_block = split_path(&format!("{folder}/")).is_some();
+            let ours = INTENTS
+                .split_once('/')
+                .is_some_and(|(top, _)| top == folder);
+            is_block
+                .then_some(folder)
+                .or(ours.then(|| INTENTS.to_owned()))
+        });
         let bucket = &self.bucket;
-        let lists: Vec<Vec<Object>> = futures::stream::iter(blocks)
+        let lists: Vec<Vec<Object>> = futures::stream::iter(wanted)
             .map(|folder| async move { bucket.list(&folder).await })
             .buffered(self.concurrency)
             .try_collect()

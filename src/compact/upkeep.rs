@@ -71,7 +71,7 @@ pub(super) fn pieces(chores: Vec<Chore>) -> Vec<Vec<Chore>> {
 pub(super) async fn work(context: &JobContext, chores: Vec<Chore>) -> Vec<Done> {
     let removals: Vec<Removal> = chores.iter().filter_map(Chore::removal).collect();
     if removals.len() == chores.len() {
-        let answers = folders(&context.bucket, &removals).await;
+        let answers = folders(&context.bucket, &context.lease, &removals).await;
         return chores.into_iter().zip(answers).collect();
     }
     futures::stream::iter(chores)
@@ -85,16 +85,15 @@ pub(super) async fn work(context: &JobContext, chores: Vec<Chore>) -> Vec<Done> 
 }
 
 async fn set_mark(context: &JobContext, chore: &Chore) -> Result<bool> {
-    let (bucket, clock) = (&context.bucket, context.clock.as_ref());
     match chore {
         Chore::Garbage(garbage) => {
-            mark::for_deletion(bucket, clock, garbage.block, "outdated block").await?;
+            mark::for_deletion(context, garbage.block, "outdated block").await?;
         }
         Chore::Retired(retired) => {
-            mark::for_deletion(bucket, clock, retired.block, &retired.details()).await?;
+            mark::for_deletion(context, retired.block, &retired.details()).await?;
         }
         Chore::NoCompact(no_compact) => {
-            mark::for_no_compact(bucket, clock, no_compact).await?;
+            mark::for_no_compact(context, no_compact).await?;
         }
         Chore::Deletion(_) | Chore::Cleanup(_) => return Ok(false),
     }

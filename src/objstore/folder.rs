@@ -6,10 +6,12 @@
 //! wrapper adds what it does not do:
 //!
 //! - it never leaves the folder through a symbolic link;
+//! - it writes over an object of a given ETag only, which makes a lease possible;
 //! - its listings enter no linked directory, skip empty directories and staged
 //!   files, and fail when the folder itself is gone (an empty answer would let
 //!   a lost mount look like an empty bucket).
 
+mod replace;
 mod staged;
 
 use std::fs::{self, DirEntry, Metadata};
@@ -28,8 +30,8 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
-    UploadPart,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    Result, UploadPart,
 };
 
 use super::error::Kind;
@@ -133,6 +135,10 @@ impl ObjectStore for FolderStore {
         opts: PutOptions,
     ) -> Result<PutResult> {
         self.check(at).await?;
+        if let PutMode::Update(version) = &opts.mode {
+            let expected = version.e_tag.clone();
+            return self.replace(at, payload, expected, opts).await;
+        }
         let put = self.inner.put_opts(at, payload, opts).await;
         self.made(at, put).await
     }

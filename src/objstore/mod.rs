@@ -15,7 +15,7 @@
 //!                                                |
 //!      async, on tokio                           |        sync, on plain threads
 //!   list_dirs list head get                      |     open   -> BlobReader  reader/
-//!   put put_if_absent upload_file                +---- create -> BlobWriter  writer
+//!   put put_if_absent put_if_match upload_file   +---- create -> BlobWriter  writer
 //!   delete delete_all                            |
 //!                                                |
 //!          counting -> prefix -> S3 client       |  folder: pread, mmap
@@ -43,6 +43,7 @@
 mod azure;
 mod background;
 mod bucket;
+mod conditional;
 pub mod config;
 mod counting;
 mod credentials;
@@ -63,6 +64,7 @@ mod tls;
 mod writer;
 
 pub use bucket::{Bucket, BucketKind, Object};
+pub use conditional::{Version, Versioned};
 pub use config::{BucketConfig, ConfigError, Provider};
 pub use counting::{Count, Counts};
 pub use error::{Error, Kind, Result, is_full};

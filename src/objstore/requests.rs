@@ -5,8 +5,7 @@ use std::path::Path as OsPath;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::list::PaginatedListOptions;
-use object_store::path::Path;
-use object_store::{GetResult, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{GetResult, ObjectMeta, ObjectStoreExt, PutMode};
 
 use super::bucket::{Bucket, Object};
 use super::counting::Op;
@@ -118,7 +117,7 @@ impl Bucket {
         }
     }
 
-    async fn collect(&self, name: &str, result: GetResult, most: u64) -> Result<Bytes> {
+    pub(super) async fn collect(&self, name: &str, result: GetResult, most: u64) -> Result<Bytes> {
         let size = result.meta.size;
         let too_large = |bytes: u64| {
             let what = format!("{bytes} bytes or more, at most {most} are expected");
@@ -167,36 +166,9 @@ impl Bucket {
     /// Whatever the store fails with.
     pub async fn put(&self, name: &str, data: impl Into<Bytes>) -> Result<()> {
         let result = self.put_mode(name, data.into(), PutMode::Overwrite).await;
-        result.map_err(|err| self.scene().blame(name, &err))
-    }
-
-    /// Writes an object only if there is none of this name; true if written.
-    ///
-    /// A request that is repeated after a lost answer may find its own object
-    /// and report false: where that matters, the content must tell the writer.
-    ///
-    /// # Errors
-    /// Whatever the store fails with.
-    pub async fn put_if_absent(&self, name: &str, data: impl Into<Bytes>) -> Result<bool> {
-        match self.put_mode(name, data.into(), PutMode::Create).await {
-            Ok(()) => Ok(true),
-            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-            Err(err) => Err(self.scene().blame(name, &err)),
-        }
-    }
-
-    async fn put_mode(&self, name: &str, data: Bytes, mode: PutMode) -> object_store::Result<()> {
-        let path = Path::parse(name)?;
-        let options = PutOptions {
-            mode,
-            attributes: self.attributes().clone(),
-            ..PutOptions::default()
-        };
-        let payload = PutPayload::from(data);
-        self.store()
-            .put_opts(&path, payload, options)
-            .await
+        result
             .map(drop)
+            .map_err(|err| self.scene().blame(name, &err))
     }
 
     /// Deletes an object; one that does not exist is no error.

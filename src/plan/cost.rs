@@ -39,6 +39,9 @@ pub struct Machine {
     /// Compactions and downsampling jobs may run side by side: those of one
     /// kind leave a quarter of memory and scratch to the other.
     pub two_lanes: bool,
+    /// Each job says in the bucket what it is about to make, as runs with a lease
+    /// do.
+    pub intents: bool,
     /// Bytes of one part of an upload, unless memory is short.
     pub part_bytes: u64,
     /// The bucket takes no smaller part, bytes.
@@ -67,6 +70,7 @@ impl Default for Machine {
             memory_bytes: 4 << 30,
             scratch_bytes: u64::MAX,
             two_lanes: true,
+            intents: false,
             part_bytes: 8 << 20,
             least_part_bytes: 5 << 20,
             most_read_ahead_bytes: 128 << 20,
@@ -222,7 +226,7 @@ pub fn predict(
         cost.index_bytes.0 + lower_least,
         cost.index_bytes.1 + lower_most + spilled,
     );
-    cost.requests = requests(&cost, sources, products);
+    cost.requests = requests(&cost, sources, products, machine.intents);
     cost.seconds = seconds(&cost, mixed, sources.len(), machine);
     cost
 }
@@ -325,7 +329,7 @@ pub(super) fn overlap(blocks: &[&LiveBlock]) -> bool {
     })
 }
 
-fn requests(cost: &Cost, sources: &[LiveBlock], products: Products) -> Requests {
+fn requests(cost: &Cost, sources: &[LiveBlock], products: Products, intents: bool) -> Requests {
     let count = sources.len() as u64;
     let parts = |bytes: u64| match bytes.div_ceil(cost.memory.part) {
         0 | 1 => 1,
@@ -367,8 +371,8 @@ fn requests(cost: &Cost, sources: &[LiveBlock], products: Products) -> Requests 
         // Sizes of what was uploaded, and whether sources are marked already.
         head: 2 * made + if products.merged { count } else { 0 },
         get,
-        put,
-        delete: 0,
+        put: put + u64::from(intents),
+        delete: u64::from(intents),
     }
 }
 

@@ -5,5 +5,6 @@
 
 pub mod clock;
 pub mod disk;
+pub mod host;
 pub mod memory;
 pub mod pool;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use lithify::objstore::{Bucket, BucketKind, Kind, ReadAhead, UploadSettings};
+use lithify::objstore::{Bucket, BucketKind, Kind, ReadAhead, UploadSettings, Version};
 use lithify::tsdb::source::BlobReader;
 
 /// Runs all of them, one after the other.
@@ -23,6 +23,7 @@ pub async fn all_for_embedded_server(bucket: &Bucket) {
     put_get_head_delete(bucket).await;
     absent_is_no_error(bucket).await;
     put_if_absent_writes_once(bucket).await;
+    put_if_match_writes_over_one_version(bucket).await;
     get_bounded_refuses_more(bucket).await;
     list_sees_more_than_a_page(bucket).await;
     list_tells_size_time_and_etag(bucket).await;
@@ -119,12 +120,49 @@ pub async fn directory_is_no_object(bucket: &Bucket) {
 }
 
 pub async fn put_if_absent_writes_once(bucket: &Bucket) {
-    assert!(bucket.put_if_absent("once/lease", "first").await.unwrap());
-    assert!(!bucket.put_if_absent("once/lease", "second").await.unwrap());
+    let put = |body: &'static str| bucket.put_if_absent("once/lease", body);
+    assert!(put("first").await.unwrap().is_some());
+    assert!(put("second").await.unwrap().is_none());
     assert_eq!(bucket.get("once/lease").await.unwrap().unwrap(), "first");
     bucket.delete("once/lease").await.unwrap();
-    assert!(bucket.put_if_absent("once/lease", "third").await.unwrap());
+    assert!(put("third").await.unwrap().is_some());
     bucket.delete("once/lease").await.unwrap();
+}
+
+/// What a lease is made of: of two who know the same version, one writes.
+pub async fn put_if_match_writes_over_one_version(bucket: &Bucket) {
+    let name = "match/lease";
+    let get = || async {
+        let found = bucket.get_versioned(name, 100).await.unwrap();
+        found.map(|f| (f.body, f.version))
+    };
+    assert!(get().await.is_none());
+    // Nothing there is another version of nothing.
+    let nowhere = Version::nowhere();
+    let put = bucket.put_if_match(name, "zeroth", &nowhere).await;
+    assert_eq!(put.unwrap(), None);
+    assert!(get().await.is_none());
+
+    let first = bucket.put_if_absent(name, "first").await.unwrap().unwrap();
+    assert_eq!(get().await.unwrap(), ("first".into(), first.clone()));
+    assert_eq!(
+        bucket.put_if_match(name, "no", &nowhere).await.unwrap(),
+        None
+    );
+    let second = bucket.put_if_match(name, "second", &first).await.unwrap();
+    let second = second.expect("it is of that version");
+    assert_ne!(second, first);
+    assert_eq!(bucket.put_if_match(name, "no", &first).await.unwrap(), None);
+    assert_eq!(get().await.unwrap(), ("second".into(), second.clone()));
+    // A body of the same length makes another version as well.
+    let third = bucket.put_if_match(name, "SECOND", &second).await.unwrap();
+    assert!(third.is_some_and(|third| third != second));
+    let found = bucket.get_versioned(name, 100).await.unwrap().unwrap();
+    let listed = bucket.head(name).await.unwrap().unwrap();
+    assert_eq!(found.modified_ms, listed.modified_ms);
+    let err = bucket.get_versioned(name, 3).await.unwrap_err();
+    assert_eq!(err.kind, Kind::TooLarge);
+    bucket.delete(name).await.unwrap();
 }
 
 pub async fn get_bounded_refuses_more(bucket: &Bucket) {

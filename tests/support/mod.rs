@@ -15,4 +15,5 @@ pub mod rounds;
 pub mod runs;
 pub mod s3_server;
 pub mod schema;
+pub mod tricks;
 pub mod wedged;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lithify::compact::quarantine::DEFAULT_MAX_BLOCKS;
 use lithify::compact::report::RunReport;
-use lithify::compact::{Compactor, Options};
+use lithify::compact::{Compactor, Options, lease};
 use lithify::objstore::Bucket;
 use lithify::plan::Settings;
 use lithify::runtime::clock::{Clock, FixedClock};
@@ -63,8 +63,59 @@ pub fn compactor(
             merge: lithify::merge::merge,
             lane_of: lithify::plan::Job::lane,
             max_quarantined: DEFAULT_MAX_BLOCKS,
+            lease: None,
         },
     }
+}
+
+/// A lease on the whole bucket, for the run of that name.
+pub fn lease(who: &str) -> lease::Settings {
+    lease::Settings {
+        part: lease::Part::Whole,
+        holder: lease::Holder {
+            host: format!("host-of-{who}"),
+            boot: None,
+            pid: 1,
+            token: who.to_owned(),
+        },
+        duration: lease::DURATION,
+        wait: std::time::Duration::ZERO,
+        optional: false,
+    }
+}
+
+/// Lets the lease of a dead run be one that has to be watched for a moment only.
+pub async fn outlive(bucket: &Bucket) {
+    let name = format!("{}/whole.json", lease::LEASES);
+    let Some(body) = bucket.get(&name).await.unwrap() else {
+        return;
+    };
+    let mut record: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    record["duration_ms"] = 10.into();
+    bucket.put(&name, record.to_string()).await.unwrap();
+}
+
+/// Folders of blocks that have no `meta.json`.
+pub async fn partials(bucket: &Bucket) -> Vec<String> {
+    let objects = bucket.list("").await.unwrap();
+    let has = |name: &str| objects.iter().any(|o| o.name == name);
+    let folders = bucket.list_dirs("").await.unwrap();
+    let folders = folders.into_iter().filter(|f| f.len() == 26);
+    folders
+        .filter(|f| !has(&format!("{f}/meta.json")))
+        .collect()
+}
+
+/// One run with a lease at a fixed time, ms since the epoch.
+pub async fn run_leased(bucket: &Bucket, settings: Settings, who: &str, now_ms: i64) -> RunReport {
+    let scratch = tempfile::tempdir().unwrap();
+    let clock = Arc::new(FixedClock::at(now_ms));
+    let mut compactor = compactor(bucket, settings, 1, clock, scratch.path());
+    compactor.options.lease = Some(lease::Settings {
+        wait: std::time::Duration::from_secs(3600),
+        ..lease(who)
+    });
+    compactor.run().await.unwrap()
 }
 
 /// One run at a fixed time (ms since the epoch); nothing may stay in scratch.

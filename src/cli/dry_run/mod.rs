@@ -17,9 +17,10 @@ use std::sync::Arc;
 use super::flags::DryRun;
 use super::{Outcome, human};
 use crate::compact::sync::Syncer;
-use crate::compact::{clusters, sample};
+use crate::compact::{clusters, lease, sample};
 use crate::error::{Error, Kind, Result};
 use crate::objstore::Bucket;
+use crate::plan::cost::Requests;
 use crate::plan::forecast::{BucketFacts, BucketSettings, Forecast, SeriesByCluster, forecast};
 use crate::plan::lint::{self, Finding};
 use crate::plan::view::BucketView;
@@ -36,6 +37,8 @@ pub(super) struct Request {
     /// Read one in so many series to measure what jobs make.
     pub sample: Option<u32>,
     pub fetch_concurrency: usize,
+    /// What the lease of a run will cost.
+    pub lease: Requests,
     pub pool: Arc<rayon::ThreadPool>,
     /// Milliseconds since the epoch.
     pub now_ms: i64,
@@ -64,6 +67,7 @@ pub(super) async fn run(
     let facts: Vec<BucketFacts<'_>> = looked
         .iter()
         .map(|l| BucketFacts {
+            lease: request.lease,
             name: l.name.clone(),
             view: &l.view,
             plan: &l.plan,
@@ -90,6 +94,7 @@ async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result
     let view = Syncer::new(bucket.clone(), request.fetch_concurrency)
         .sync()
         .await?;
+    show_holders(bucket).await;
     let settings = &super::compact::for_bucket(settings, bucket);
     let mut plan = plan::plan(&view, settings, request.now_ms);
     let findings = lint::lint(&view, settings, request.now_ms);
@@ -120,6 +125,26 @@ async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result
         findings,
         settings: super::hazards::look(bucket, request.now_ms).await,
     })
+}
+
+/// Says who is at work on the bucket. A dry run takes no lease.
+async fn show_holders(bucket: &Bucket) {
+    match lease::held(bucket).await {
+        Ok(held) => {
+            for record in held {
+                let (name, part, by) = (bucket.name(), &record.part, record.describe());
+                tracing::warn!(bucket = name, part, by, "a lease on this bucket is held");
+            }
+        }
+        Err(error) => {
+            let error = error.chain();
+            tracing::warn!(
+                bucket = bucket.name(),
+                error,
+                "cannot see who holds a lease"
+            );
+        }
+    }
 }
 
 fn write(forecast: &Forecast, form: DryRun) -> std::io::Result<()> {

@@ -19,6 +19,7 @@
 mod bucket;
 mod compaction;
 mod lanes;
+mod lease;
 mod policy;
 mod process;
 mod quarantine;
@@ -40,6 +41,7 @@ use crate::error::{Error, Kind};
 pub(super) use bucket::BucketFlags;
 pub(super) use compaction::CompactionFlags;
 pub(super) use lanes::LaneFlags;
+pub(super) use lease::{LeaseFlags, part};
 pub(super) use policy::PolicyFlags;
 pub(super) use process::ProcessFlags;
 pub(super) use quarantine::QuarantineFlags;

@@ -16,8 +16,10 @@ use crate::plan::{Job, Lane};
 impl Lanes {
     pub(super) fn ended(&mut self, doing: Option<Doing>, end: End) {
         match (doing, end) {
-            (_, End::Looked(syncer, view)) => {
+            (_, End::Looked(syncer, view, settled)) => {
                 self.syncer = Some(*syncer);
+                self.context.known.saw(settled.removed.iter().copied());
+                self.report.cleaned.extend(settled.removed);
                 match view {
                     Ok(_) if self.is_stopping() => {}
                     Ok(view) => self.plan(view),
@@ -86,7 +88,11 @@ impl Lanes {
 
     /// A task that panicked is a bug, and costs nothing but itself.
     pub(super) fn broke_off(&mut self, error: &JoinError) {
-        let bug = || Error::new(Kind::Internal, format!("a task broke off: {error}"));
+        let lost = self.context.lease.error().filter(|_| error.is_cancelled());
+        let bug = || {
+            let bug = || Error::new(Kind::Internal, format!("a task broke off: {error}"));
+            lost.as_ref().map_or_else(bug, Error::again)
+        };
         match self.doing.remove(&error.id()) {
             Some(Doing::Look | Doing::Prepare) => self.failed = Some(bug()),
             Some(Doing::Job { side, job, known }) => {

@@ -29,6 +29,7 @@ use tokio::task::{Id, JoinSet};
 use ulid::Ulid;
 
 use super::given_up::GivenUp;
+use super::intents::{self, Settled};
 use super::job::JobContext;
 use super::look::Known;
 use super::quarantine::{self, Listed, Quarantine};
@@ -62,6 +63,8 @@ pub(super) struct Lanes {
     given_up: GivenUp,
     report: RunReport,
     failed: Option<Error>,
+    /// The lease is lost.
+    locked: bool,
 }
 
 /// One of the two lanes that have jobs.
@@ -132,7 +135,7 @@ enum Doing {
 
 /// How a task ended.
 enum End {
-    Looked(Box<Syncer>, Result<BucketView>),
+    Looked(Box<Syncer>, Result<BucketView>, Settled),
     Prepared(Vec<Done>, Vec<(Ulid, Result<Listed>)>),
     Job(quarantine::Ended),
     Chores(Vec<Done>),
@@ -163,6 +166,7 @@ impl Lanes {
             given_up: GivenUp::default(),
             report: RunReport::default(),
             failed: None,
+            locked: false,
             options,
         }
     }
@@ -171,24 +175,38 @@ impl Lanes {
     ///
     /// # Errors
     /// When the bucket cannot be read; what had begun by then is brought to its
-    /// end before.
+    /// end before. Not so when the lease is lost: everything is broken off.
     pub async fn run(mut self) -> Result<RunReport> {
+        let lease = self.context.lease.clone();
         self.look();
-        while let Some(ended) = self.tasks.join_next_with_id().await {
+        loop {
+            let ended = tokio::select! {
+                ended = self.tasks.join_next_with_id() => ended,
+                () = lease.lost(), if !self.locked => {
+                    // Whoever has it now must find nothing in his way.
+                    self.locked = true;
+                    self.tasks.abort_all();
+                    continue;
+                }
+            };
             match ended {
-                Ok((id, end)) => {
+                Some(Ok((id, end))) => {
                     let doing = self.doing.remove(&id);
                     self.ended(doing, end);
                 }
-                Err(error) => self.broke_off(&error),
+                Some(Err(error)) => self.broke_off(&error),
+                None => break,
             }
             self.begin_jobs();
             if self.is_look_due() {
                 self.look();
             }
         }
-        if let Some(error) = self.failed {
-            return Err(error);
+        self.report.lease_lost = lease.error();
+        match self.failed {
+            Some(error) if self.report.lease_lost.is_none() => return Err(error),
+            // The report has the reason.
+            _ => {}
         }
         self.report.quarantine_full = self.quarantine.is_capped();
         self.report.transfer_faults = self.quarantine.transfer_faults();
@@ -202,7 +220,7 @@ impl Lanes {
 
     fn is_stopping(&self) -> bool {
         // What is under way comes to its end; nothing new is begun.
-        self.failed.is_some() || self.quarantine.is_capped()
+        self.failed.is_some() || self.locked || self.quarantine.is_capped()
     }
 
     fn is_look_due(&self) -> bool {
@@ -221,9 +239,19 @@ impl Lanes {
         for lane in &mut self.jobs {
             lane.changed = false;
         }
+        let first = self.report.passes == 0;
+        let context = Arc::clone(&self.context);
         self.begin(Doing::Look, async move {
-            let view = syncer.sync().await;
-            End::Looked(Box::new(syncer), view)
+            let mut settled = Settled::default();
+            let mut view = syncer.sync().await;
+            // Once: what comes later is of this run.
+            if let (true, Ok(found)) = (first, &mut view) {
+                match intents::settle(&context, &syncer.intents, found).await {
+                    Ok(done) => settled = done,
+                    Err(lost) => view = Err(lost),
+                }
+            }
+            End::Looked(Box::new(syncer), view, settled)
         });
     }
 

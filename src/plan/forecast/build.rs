@@ -20,6 +20,8 @@ use crate::plan::{Held, HeldReason, Job, Plan, Rounds, Stream, Tile};
 
 /// One bucket with its plan.
 pub struct BucketFacts<'a> {
+    /// What taking the lease and giving it back will cost.
+    pub lease: Requests,
     /// Its name, or the folder.
     pub name: String,
     /// What was listed.
@@ -310,6 +312,7 @@ fn other_requests(facts: &BucketFacts<'_>) -> Requests {
         get: small_objects(facts.view),
         ..Requests::default()
     };
+    requests += facts.lease;
     for plan in plans(facts) {
         let marks = (plan.garbage.len() + plan.retired.len() + plan.marks.len()) as u64;
         // Each folder is looked at before it goes.

@@ -15,8 +15,10 @@ mod beside;
 mod compact;
 mod downsample;
 mod flags;
+mod lease;
 mod minio;
 mod peer;
+mod proxy;
 mod query;
 
 #[path = "../../support/conformance.rs"]

@@ -15,15 +15,15 @@ use crate::peer::{
 use crate::query::{Stack, assert_same};
 
 const ACCESS_KEY: &str = "lithify-test";
-const SECRET_KEY: &str = "lithify-test-secret";
+pub const SECRET_KEY: &str = "lithify-test-secret";
 
-struct Minio {
+pub struct Minio {
     server: Server,
     work: PathBuf,
 }
 
 impl Minio {
-    fn start(work: &Path, buckets: &[&str]) -> Self {
+    pub fn start(work: &Path, buckets: &[&str]) -> Self {
         let data = work.join("minio");
         for bucket in buckets {
             // On a single drive a bucket is a folder.
@@ -45,7 +45,11 @@ impl Minio {
         }
     }
 
-    fn yaml(&self, bucket: &str, prefix: &str, secret: &str) -> String {
+    pub fn port(&self) -> u16 {
+        self.server.port
+    }
+
+    pub fn yaml(&self, bucket: &str, prefix: &str, secret: &str) -> String {
         format!(
             "type: S3\nprefix: {prefix:?}\nconfig:\n  bucket: {bucket}\n  \
              endpoint: 127.0.0.1:{}\n  insecure: true\n  access_key: {ACCESS_KEY}\n  \
@@ -54,21 +58,21 @@ impl Minio {
         )
     }
 
-    fn config(&self, bucket: &str, prefix: &str) -> PathBuf {
+    pub fn config(&self, bucket: &str, prefix: &str) -> PathBuf {
         let file = self.work.join(format!("s3-{bucket}.yml"));
         fs::write(&file, self.yaml(bucket, prefix, SECRET_KEY)).unwrap();
         file
     }
 }
 
-async fn open(yaml: &str) -> Bucket {
+pub async fn open(yaml: &str) -> Bucket {
     Bucket::connect(&BucketConfig::parse(yaml).unwrap())
         .await
         .unwrap()
 }
 
 /// Copies a folder bucket into an S3 bucket, or back, with our own client.
-fn transfer(from: &Path, to: &Path) {
+pub fn transfer(from: &Path, to: &Path) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let from = open(&fs::read_to_string(from).unwrap()).await;
