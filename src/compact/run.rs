@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 
 use super::budget::Budget;
+use super::cache;
 use super::job::JobContext;
 use super::lanes::Lanes;
 use super::look::Known;
@@ -36,6 +37,9 @@ pub struct Options {
     pub lane_of: fn(&Job) -> Lane,
     /// Damaged blocks that may be marked in one run; 0 marks none.
     pub max_quarantined: usize,
+    /// Where the next process finds what this one has read; the default is
+    /// nowhere.
+    pub cache: cache::Places,
 }
 
 /// Everything a run needs from outside.

@@ -1,5 +1,6 @@
 //! The bucket handle: opening, looking at it, streams.
 
+use std::hash::Hasher;
 use std::path::{Path as OsPath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{Attributes, ObjectMeta, ObjectStore};
 use tokio::runtime::Handle;
+use twox_hash::XxHash64;
 
 use super::background::Background;
 use super::config::{BucketConfig, Provider, S3Config, process_env};
@@ -80,6 +82,10 @@ struct Inner {
     attributes: Attributes,
     folder: Option<Folder>,
     probe: Option<Probe>,
+    /// See [`Bucket::fingerprint`].
+    fingerprint: String,
+    /// Objects that one request can delete.
+    deletes_at_once: u64,
     /// The store refused to delete several objects with one request.
     one_by_one: AtomicBool,
 }
@@ -147,9 +153,12 @@ impl Parts {
                 "a bucket is opened inside a tokio runtime",
             )
         })?;
+        let fingerprint = self.fingerprint(prefix);
         Ok(Bucket {
             inner: Arc::new(Inner {
                 store,
+                fingerprint,
+                deletes_at_once: self.deletes_at_once.max(1),
                 kind: self.kind,
                 scene: Arc::new(self.scene),
                 counters,
@@ -163,6 +172,21 @@ impl Parts {
             part_pool: PartPool::default(),
             background: Background::default(),
         })
+    }
+
+    fn fingerprint(&self, prefix: &Path) -> String {
+        let mut hash = XxHash64::with_seed(0);
+        let kind = match self.kind {
+            BucketKind::S3 => "s3",
+            BucketKind::Folder => "folder",
+            BucketKind::Memory => "memory",
+        };
+        let (endpoint, bucket) = (&self.scene.endpoint, &self.scene.bucket);
+        for text in [kind, endpoint, bucket, prefix.as_ref()] {
+            hash.write(text.as_bytes());
+            hash.write(&[0xff]);
+        }
+        format!("{:016x}", hash.finish())
     }
 
     fn counting(&self, store: impl ObjectStore, counters: &Arc<Counters>) -> Arc<dyn ObjectStore> {
@@ -311,6 +335,19 @@ impl Bucket {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.scene.bucket
+    }
+
+    /// Tells this bucket, with its endpoint and prefix, from others on this
+    /// machine: 16 hexadecimal digits, a file name.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.inner.fingerprint
+    }
+
+    /// Objects that one request can delete.
+    #[must_use]
+    pub fn deletes_at_once(&self) -> u64 {
+        self.inner.deletes_at_once
     }
 
     /// What lies behind the bucket.

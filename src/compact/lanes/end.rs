@@ -20,7 +20,10 @@ impl Lanes {
                 self.syncer = Some(*syncer);
                 match view {
                     Ok(_) if self.is_stopping() => {}
-                    Ok(view) => self.plan(view),
+                    Ok(view) => {
+                        self.begin_cache();
+                        self.plan(view);
+                    }
                     Err(error) => self.failed = Some(error),
                 }
             }
@@ -28,7 +31,7 @@ impl Lanes {
             (Some(Doing::Job { side, job, known }), End::Job(end)) => {
                 self.job_ended(side, &job, &known, end);
             }
-            (_, End::Job(_)) => {}
+            (_, End::Job(_) | End::Cached) => {}
             (_, End::Chores(done)) => {
                 for one in done {
                     upkeep::note(&mut self.report, one);
@@ -97,7 +100,8 @@ impl Lanes {
                     self.report.fail(chore.task(), bug());
                 }
             }
-            None => {}
+            // Nothing depends on it.
+            Some(Doing::Cache) | None => {}
         }
     }
 }
