@@ -161,6 +161,7 @@ async fn predicted_requests_are_those_of_the_run() {
         rounds: &plan::rounds(&view, &plan, &settings(), NOW_MS),
         series: &forecast::SeriesByCluster::new(),
         findings: &[],
+        habits: forecast::Habits::default(),
     };
     let predicted = forecast::forecast(&[facts], "cluster", NOW_MS)
         .totals

@@ -15,7 +15,7 @@ use lithify::compact::report::RunReport;
 use lithify::compact::sample;
 use lithify::compact::sync::Syncer;
 use lithify::objstore::Bucket;
-use lithify::plan::forecast::{BucketFacts, SeriesByCluster, forecast};
+use lithify::plan::forecast::{BucketFacts, Habits, SeriesByCluster, forecast};
 use lithify::plan::{self, Dedup, Plan, Rounds, Settings};
 use lithify::runtime::pool;
 use proptest::prelude::*;
@@ -251,6 +251,7 @@ async fn requests_are_those_of_the_run() {
         rounds: &plan::rounds(&view, &first, &settings(), NOW),
         series: &SeriesByCluster::new(),
         findings: &[],
+        habits: Habits::default(),
     };
     let predicted = forecast(&[facts], "cluster", NOW).totals.requests;
     let bucket = Bucket::folder(dir.path()).unwrap();

@@ -171,6 +171,7 @@ impl Args {
             count_series: label.is_some(),
             sample: self.run.dry_run_sample,
             fetch_concurrency: usize::from(self.bucket.meta_fetch_concurrency),
+            cache: self.cache_places(),
             pool: Arc::clone(pool),
             now_ms,
         }

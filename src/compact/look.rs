@@ -97,12 +97,7 @@ pub(super) async fn still_wanted(bucket: &Bucket, job: &Job, known: &Known) -> R
 }
 
 /// From a listing of everything.
-async fn all_at_once(
-    bucket: &Bucket,
-    job: &Job,
-    known: &Known,
-    objects: &[Object],
-) -> Result<()> {
+async fn all_at_once(bucket: &Bucket, job: &Job, known: &Known, objects: &[Object]) -> Result<()> {
     let names: HashSet<&str> = objects.iter().map(|o| o.name.as_str()).collect();
     for source in &job.sources {
         unchanged(job, source, |name| names.contains(name))?;

@@ -89,6 +89,13 @@ impl Syncer {
         save
     }
 
+    /// Whether the bucket's copy of the cache would be written once so many more
+    /// small objects have changed.
+    pub fn is_shared_after(&self, changes: u64) -> bool {
+        let cache = self.cache.as_ref();
+        cache.is_some_and(|cache| cache.is_shared_after(changes))
+    }
+
     /// Whether a small object is what its name says.
     fn is_good(&self, name: &str, body: &Bytes) -> bool {
         match split_path(name) {

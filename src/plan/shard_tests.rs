@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -23,8 +24,23 @@ fn a_shard_is_a_number_of_a_number() {
     }
     assert_eq!(shard("3/4").to_string(), "3/4");
     for text in [
-        "", "/", "1", "4/4", "5/4", "0/0", "-1/4", "+1/4", "1/+4", "1/4/4", "a/4", " 1/4", "1/ 4",
-        "0/10001", "/4", "1/", "4294967296/4294967297",
+        "",
+        "/",
+        "1",
+        "4/4",
+        "5/4",
+        "0/0",
+        "-1/4",
+        "+1/4",
+        "1/+4",
+        "1/4/4",
+        "a/4",
+        " 1/4",
+        "1/ 4",
+        "0/10001",
+        "/4",
+        "1/",
+        "4294967296/4294967297",
     ] {
         let error = text.parse::<Shard>().unwrap_err();
         assert!(error.contains("i/n") && error.contains(text), "{error}");
@@ -56,24 +72,26 @@ fn the_shard_of_a_stream_is_for_ever() {
 fn bucket(streams: u64, seed: u64) -> BucketView {
     let mut all: Vec<BlockView> = Vec::new();
     for stream in 0..streams {
+        let cluster = format!("c{}", stream.wrapping_mul(31).wrapping_add(seed));
         for replica in ["a", "b"] {
-            let cluster = format!("c{}", stream.wrapping_mul(31).wrapping_add(seed));
             let of = labels(&[("cluster", &cluster), ("replica", replica)]);
-            for window in 0..6_i64 {
+            let mut add = |level: usize, range: (i64, i64), sources: Option<u64>| {
                 let n = all.len() as u64 + 1;
-                all.push(labelled(n, window * 2 * HOUR, (window + 1) * 2 * HOUR, &of));
+                let sources = sources.unwrap_or(n);
+                all.push(with(block(n, level, range, &[sources]), &of));
+                n
+            };
+            let first = add(RAW, (0, 2), None);
+            for window in 1..6 {
+                add(RAW, (window * 2, window * 2 + 2), None);
             }
-            let n = all.len() as u64 + 1;
-            let mut long = labelled(n, 100 * HOUR, 148 * HOUR, &of);
+            let long = add(RAW, (336, 384), None);
+            add(RAW, (500, 502), None);
             if replica == "b" && stream % 2 == 0 {
-                with_meta(&mut long, |meta| meta.thanos.downsample.resolution = 300_000);
+                add(FIVE, (336, 384), Some(long));
             }
-            all.push(long);
-            let n = all.len() as u64 + 1;
-            let mut copy = labelled(n, 0, 2 * HOUR, &of);
-            let first = all[all.len() - 7].id();
-            with_meta(&mut copy, |meta| meta.tsdb.compaction.sources = vec![first]);
-            all.push(copy);
+            // Outdated: the same block again.
+            add(RAW, (0, 2), Some(first));
         }
     }
     let partials = (0..20).map(|n| PartialView {
@@ -90,16 +108,10 @@ fn bucket(streams: u64, seed: u64) -> BucketView {
     }
 }
 
-fn labelled(n: u64, from: i64, to: i64, of: &Labels) -> BlockView {
-    let mut one = block(n, from, to);
-    with_meta(&mut one, |meta| meta.thanos.labels = of.clone());
-    one
-}
-
-fn with_meta(block: &mut BlockView, change: impl FnOnce(&mut crate::block::meta::Meta)) {
-    let mut meta = block.meta.as_ref().clone();
-    change(&mut meta);
-    block.meta = std::sync::Arc::new(meta);
+fn with(mut block: BlockView, labels: &Labels) -> BlockView {
+    let meta = Arc::make_mut(&mut block.meta);
+    meta.thanos.labels.clone_from(labels);
+    block
 }
 
 fn settings(shard: Option<Shard>) -> Settings {
@@ -107,7 +119,7 @@ fn settings(shard: Option<Shard>) -> Settings {
         shard,
         replica_labels: vec!["replica".to_owned()],
         vertical: true,
-        retention_ms: [10 * 24 * HOUR, 0, 0],
+        retention_ms: [30 * DAY, 0, 0],
         ..Settings::default()
     }
 }
@@ -115,7 +127,8 @@ fn settings(shard: Option<Shard>) -> Settings {
 /// What a plan does, in words that can be sorted.
 fn actions(plan: &Plan) -> Vec<String> {
     let jobs = plan.jobs.iter().map(|job| {
-        let sources: Vec<String> = job.source_ids().map(|id| id.to_string()).collect();
+        let sources = job.source_ids().into_iter().map(|id| id.to_string());
+        let sources: Vec<String> = sources.collect();
         let sources = sources.join(" ");
         format!("job {} {} {sources}", job.group, job.products.count())
     });
@@ -144,7 +157,7 @@ proptest! {
     #[test]
     fn shards_together_are_the_whole(streams in 1_u64..12, seed in any::<u64>(), of in 1_u32..9) {
         let view = bucket(streams, seed);
-        let now = 400 * 24 * HOUR;
+        let now = at(0) + 40 * DAY;
         let whole = plan(&view, &settings(None), now);
         prop_assert!(whole.jobs.len() as u64 >= streams && whole.partials.len() == 20);
         let mut homes: BTreeMap<Ulid, Vec<u32>> = BTreeMap::new();

@@ -15,11 +15,13 @@ use std::sync::Arc;
 
 use super::flags::DryRun;
 use super::{Outcome, human};
+use crate::compact::cache::{MetaCache, Places};
 use crate::compact::sync::Syncer;
 use crate::compact::{clusters, sample};
 use crate::error::{Error, Kind, Result};
 use crate::objstore::Bucket;
-use crate::plan::forecast::{BucketFacts, Forecast, SeriesByCluster, forecast};
+use crate::plan::cost::Requests;
+use crate::plan::forecast::{self, BucketFacts, Forecast, Habits, SeriesByCluster};
 use crate::plan::lint::{self, Finding};
 use crate::plan::view::BucketView;
 use crate::plan::{self, Plan, Rounds, Settings};
@@ -35,6 +37,8 @@ pub(super) struct Request {
     /// Read one in so many series to measure what jobs make.
     pub sample: Option<u32>,
     pub fetch_concurrency: usize,
+    /// Where earlier processes have kept what they read; only read.
+    pub cache: Places,
     pub pool: Arc<rayon::ThreadPool>,
     /// Milliseconds since the epoch.
     pub now_ms: i64,
@@ -47,6 +51,7 @@ struct Looked {
     rounds: Rounds,
     series: SeriesByCluster,
     findings: Vec<Finding>,
+    habits: Habits,
 }
 
 /// Plans all buckets and writes the forecast to standard output.
@@ -68,9 +73,10 @@ pub(super) async fn run(
             rounds: &l.rounds,
             series: &l.series,
             findings: &l.findings,
+            habits: l.habits.clone(),
         })
         .collect();
-    let forecast = forecast(&facts, &request.cluster_label, request.now_ms);
+    let forecast = forecast::forecast(&facts, &request.cluster_label, request.now_ms);
     write(&forecast, request.form)
         .map_err(|e| Error::new(Kind::Retry, "cannot write to standard output").with_source(e))?;
     for bucket in buckets {
@@ -84,9 +90,10 @@ pub(super) async fn run(
 }
 
 async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result<Looked> {
-    let view = Syncer::new(bucket.clone(), request.fetch_concurrency)
-        .sync()
-        .await?;
+    let cache = MetaCache::new(bucket.clone(), request.cache.clone());
+    let syncer = Syncer::new(bucket.clone(), request.fetch_concurrency);
+    let mut syncer = syncer.with_cache(cache);
+    let view = syncer.sync().await?;
     let settings = &super::compact::for_bucket(settings, bucket);
     let mut plan = plan::plan(&view, settings, request.now_ms);
     let findings = lint::lint(&view, settings, request.now_ms);
@@ -110,12 +117,38 @@ async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result
     };
     Ok(Looked {
         name: bucket.name().to_owned(),
-        view,
-        plan,
+        habits: habits(bucket, &mut syncer, &plan, &rounds),
         rounds,
+        plan,
+        view,
         series,
         findings,
     })
+}
+
+/// What the process of a run asks for besides what is planned.
+fn habits(bucket: &Bucket, syncer: &mut Syncer, plan: &Plan, rounds: &Rounds) -> Habits {
+    let list = |list| Requests {
+        list,
+        ..Requests::default()
+    };
+    let first = syncer.save_due().is_some_and(|save| save.is_shared());
+    let last = syncer.is_shared_after(forecast::changed(plan, rounds));
+    let cache = Requests {
+        put: u64::from(first) + u64::from(last),
+        ..Requests::default()
+    };
+    let mut others = vec![("start", list(1)), ("cache", cache)];
+    if !plan.is_empty() {
+        // One more, and which of the older ones go.
+        let report = Requests { put: 1, ..list(1) };
+        others.push(("report", report));
+    }
+    Habits {
+        fetched_first: syncer.fetched_first(),
+        deletes_at_once: bucket.deletes_at_once(),
+        others,
+    }
 }
 
 fn write(forecast: &Forecast, form: DryRun) -> std::io::Result<()> {

@@ -96,10 +96,7 @@ fn what_has_no_place_is_left_out() {
         (name(3, 0), (version.clone(), body.clone())),
     ]);
     let read = read(&encoded(&entries)).unwrap();
-    assert_eq!(
-        read.entries,
-        HashMap::from([(name(3, 0), (version, body))])
-    );
+    assert_eq!(read.entries, HashMap::from([(name(3, 0), (version, body))]));
 }
 
 #[test]

@@ -152,7 +152,11 @@ impl MetaCache {
     async fn from_bucket(&mut self, copy: Option<&Object>) -> Option<Image> {
         let size = copy.filter(|_| self.places.bucket)?.size;
         if size > self.most_bytes() {
-            tracing::warn!(object = OBJECT, size, "cache of metas is too large to be used");
+            tracing::warn!(
+                object = OBJECT,
+                size,
+                "cache of metas is too large to be used"
+            );
             return None;
         }
         self.gets += 1;
@@ -175,7 +179,11 @@ impl MetaCache {
         let entries = self.fitting(objects);
         let same = |(name, (version, _)): &&(&str, &Entry)| self.base.get(*name) == Some(version);
         let kept = entries.iter().filter(same).count();
-        let gone = |name: &&String| entries.binary_search_by_key(&name.as_str(), |e| e.0).is_err();
+        let gone = |name: &&String| {
+            entries
+                .binary_search_by_key(&name.as_str(), |e| e.0)
+                .is_err()
+        };
         let changed = entries.len() - kept + self.base.keys().filter(gone).count();
         let unshared = self.unshared.saturating_add(changed);
         let share = self.places.bucket
@@ -193,11 +201,21 @@ impl MetaCache {
             to_file: file,
         };
         let versions = entries.into_iter();
-        self.base = versions.map(|(n, (v, _))| (n.to_owned(), v.clone())).collect();
+        self.base = versions
+            .map(|(n, (v, _))| (n.to_owned(), v.clone()))
+            .collect();
         self.unshared = if share { 0 } else { unshared };
         self.shared |= share;
         self.on_disk |= save.to_file.is_some();
         Some(save)
+    }
+
+    /// Whether the bucket's copy would be written once so many more small
+    /// objects have changed.
+    pub fn is_shared_after(&self, changes: u64) -> bool {
+        let changes = usize::try_from(changes).unwrap_or(usize::MAX);
+        let unshared = self.unshared.saturating_add(changes);
+        self.places.bucket && is_worth(unshared, self.base.len())
     }
 
     /// Those that have a place, by name, as long as they fit.
@@ -319,9 +337,8 @@ impl Save {
 /// found by its checksum. The name is always the same, so that nothing gathers
 /// there; two processes that write at once leave one of the two, or a torn file.
 fn write_file(file: &Path, data: &[u8]) -> Result<()> {
-    let failed = |what: &'static str| {
-        move |e: std::io::Error| Error::new(Kind::Retry, what).with_source(e)
-    };
+    let failed =
+        |what: &'static str| move |e: std::io::Error| Error::new(Kind::Retry, what).with_source(e);
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).map_err(failed("create folder"))?;
     }
