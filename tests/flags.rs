@@ -97,7 +97,7 @@ const ROWS: [Row; 51] = [
 ];
 
 /// Flags that Thanos does not have.
-const OURS: [&str; 20] = [
+const OURS: [&str; 21] = [
     "cluster-label",
     "compact.one-pass",
     "detailed-exitcode",
@@ -115,6 +115,7 @@ const OURS: [&str; 20] = [
     "quarantine.max-blocks-per-run",
     "report",
     "retention.force",
+    "shard",
     "skip",
     "threads",
     "help",

@@ -114,7 +114,7 @@ impl SelectionFlags {
 
     /// A short name of the part of the bucket that these flags leave to this
     /// process, for objects that one process of each part has: letters, digits
-    /// and dashes, at most 40 of them. Equal flags have equal names at any time
+    /// and dashes, at most 41 of them. Equal flags have equal names at any time
     /// and in any release; parts of different names may still overlap.
     ///
     /// # Errors
