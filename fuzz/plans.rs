@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lithify::block::markers::{MARKER_VERSION, NoCompactMark};
 use lithify::block::meta::Meta;
-use lithify::plan::forecast::{BucketFacts, SeriesByCluster, forecast};
+use lithify::plan::forecast::{BucketFacts, Habits, SeriesByCluster, forecast};
 use lithify::plan::lint::lint;
 use lithify::plan::view::{BlockView, BucketView, ListedFile};
 use lithify::plan::{Dedup, Settings, plan as make_plan, rounds};
@@ -83,6 +83,7 @@ pub fn plan(input: &[u8]) {
         rounds: &rounds(&view, &plan, &settings, NOW),
         series: &SeriesByCluster::default(),
         findings: &findings,
+        habits: Habits::default(),
     };
     assert!(serde_json::to_string(&forecast(&[facts], "cluster", NOW)).is_ok());
 }

@@ -155,7 +155,6 @@ async fn predicted_requests_are_those_of_the_run() {
         .unwrap();
     let plan = plan::plan(&view, &settings(), NOW_MS);
     let facts = forecast::BucketFacts {
-        lease: Default::default(),
         name: String::new(),
         view: &view,
         plan: &plan,
@@ -163,6 +162,7 @@ async fn predicted_requests_are_those_of_the_run() {
         series: &forecast::SeriesByCluster::new(),
         findings: &[],
         settings: &Default::default(),
+        habits: forecast::Habits::default(),
     };
     let predicted = forecast::forecast(&[facts], "cluster", NOW_MS)
         .totals

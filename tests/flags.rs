@@ -97,7 +97,7 @@ const ROWS: [Row; 51] = [
 ];
 
 /// Flags that Thanos does not have.
-const OURS: [&str; 23] = [
+const OURS: [&str; 24] = [
     "cluster-label",
     "compact.one-pass",
     "detailed-exitcode",
@@ -118,6 +118,7 @@ const OURS: [&str; 23] = [
     "quarantine.max-blocks-per-run",
     "report",
     "retention.force",
+    "shard",
     "skip",
     "threads",
     "help",

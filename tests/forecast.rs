@@ -15,7 +15,7 @@ use lithify::compact::report::RunReport;
 use lithify::compact::sample;
 use lithify::compact::sync::Syncer;
 use lithify::objstore::Bucket;
-use lithify::plan::forecast::{BucketFacts, SeriesByCluster, forecast};
+use lithify::plan::forecast::{BucketFacts, Habits, SeriesByCluster, forecast};
 use lithify::plan::{self, Dedup, Plan, Rounds, Settings};
 use lithify::runtime::pool;
 use proptest::prelude::*;
@@ -245,7 +245,6 @@ async fn requests_are_those_of_the_run() {
     let view = Syncer::new(bucket.clone(), 8).sync().await.unwrap();
     let first = plan::plan(&view, &settings(), NOW);
     let facts = BucketFacts {
-        lease: Default::default(),
         name: String::new(),
         view: &view,
         plan: &first,
@@ -253,6 +252,7 @@ async fn requests_are_those_of_the_run() {
         series: &SeriesByCluster::new(),
         findings: &[],
         settings: &Default::default(),
+        habits: Habits::default(),
     };
     let predicted = forecast(&[facts], "cluster", NOW).totals.requests;
     let bucket = Bucket::folder(dir.path()).unwrap();

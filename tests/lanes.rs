@@ -126,6 +126,24 @@ impl World {
         }
     }
 
+    /// So many objects beside the blocks that a job's last look lists its
+    /// sources, and not everything at once.
+    async fn crowd(&self) {
+        let bucket = Bucket::from_store("world", Arc::clone(&self.store)).unwrap();
+        for n in 0..6_000 {
+            bucket.put(&format!("other/{n}"), "").await.unwrap();
+        }
+    }
+
+    /// A world for a request that hangs or fails.
+    async fn for_victim(count: i64, victim: &(Op, String)) -> Self {
+        let world = Self::new(count).await;
+        if victim.0 == Op::List {
+            world.crowd().await;
+        }
+        world
+    }
+
     /// Blocks that jobs have marked: windows, and blocks of 8h made of them.
     fn marks_of_jobs(&self, names: &BTreeSet<String>) -> usize {
         let others = [self.expired, self.replaced].map(|id| id.to_string());
@@ -222,7 +240,7 @@ async fn what_hangs_in_one_lane_keeps_no_other_from_its_end() {
     for wedged in ALL {
         let world = World::new(5).await;
         for victim in victims(&world, wedged) {
-            let world = World::new(5).await;
+            let world = World::for_victim(5, &victim).await;
             let what = format!("{wedged:?} hangs at {victim:?}");
             let store = with_victim(&world, Fault::Hang, victim);
             let bucket = Bucket::from_store("wedged", store.clone()).unwrap();
@@ -243,7 +261,7 @@ async fn what_fails_in_one_lane_is_told_and_costs_nothing_else() {
     for failing in ALL {
         let world = World::new(5).await;
         for victim in victims(&world, failing) {
-            let world = World::new(5).await;
+            let world = World::for_victim(5, &victim).await;
             let what = format!("{failing:?} fails at {victim:?}");
             let store = with_victim(&world, Fault::Deny, victim);
             let bucket = Bucket::from_store("failing", store.clone()).unwrap();

@@ -7,10 +7,11 @@ use rayon::ThreadPool;
 
 use super::flags::{
     self, BucketFlags, CompactionFlags, DryRun, Given, LaneFlags, LeaseFlags, PolicyFlags,
-    QuarantineFlags, RetentionFlags, RunFlags, SelectionFlags, ServiceFlags,
+    QuarantineFlags, RetentionFlags, RunFlags, SelectionFlags, ServiceFlags, WHOLE,
 };
 use super::report_file::ReportFile;
 use super::{Outcome, dry_run, findings, hazards, human, quarantine, warn};
+use crate::compact::cache::Places;
 use crate::compact::lease::Part;
 use crate::compact::report::RunReport;
 use crate::compact::{Compactor, Options, keep, savings};
@@ -89,6 +90,7 @@ impl Args {
                 self.selection.max_time.at(now_ms),
             ),
             selector: self.selection.selector()?,
+            shard: self.selection.shard,
             max_index_bytes: compaction.max_index_bytes,
             one_pass: compaction.one_pass,
             max_job_seconds: compaction.max_job_ms as f64 / 1000.0,
@@ -155,6 +157,17 @@ pub(super) async fn run(args: Args, given: &Given) -> Result<Outcome> {
 }
 
 impl Args {
+    /// Where metas are kept that were read: in the bucket, and in a folder
+    /// beside the scratch of jobs.
+    fn cache_places(&self) -> Places {
+        Places {
+            folder: Some(self.bucket.data_dir.join("meta-cache")),
+            bucket: true,
+            // Read or written, it is in memory as a whole.
+            most_bytes: self.run.memory_bytes() / 8,
+        }
+    }
+
     fn request(&self, form: DryRun, pool: &Arc<ThreadPool>, now_ms: i64) -> dry_run::Request {
         let label = self.bucket.cluster_label.as_deref();
         dry_run::Request {
@@ -164,6 +177,7 @@ impl Args {
             sample: self.run.dry_run_sample,
             fetch_concurrency: usize::from(self.bucket.meta_fetch_concurrency),
             lease: self.lease.requests(),
+            cache: self.cache_places(),
             pool: Arc::clone(pool),
             now_ms,
         }
@@ -190,6 +204,10 @@ async fn compact_all(
     let machine = &settings.machine;
     let (memory, scratch) = (machine.memory_bytes, machine.scratch_bytes);
     tracing::debug!(memory, scratch, "budget in bytes");
+    let part = args.selection.part()?;
+    if part != WHOLE {
+        tracing::info!(part, "works on a part of the bucket");
+    }
     let mut outcome = Outcome::Done;
     let mut failed = None;
     let mut file = ReportFile::new(args.run.report());
@@ -274,6 +292,7 @@ fn compactor(
             lane_of: Job::lane,
             max_quarantined: args.quarantine.max_blocks,
             lease: args.lease.settings(part, &SystemClock),
+            cache: args.cache_places(),
         },
         pool: Arc::clone(pool),
     }

@@ -8,6 +8,7 @@ use include_dir::{Dir, include_dir};
 
 use super::bucket::{Inventory, StreamRow};
 use super::{Outcome, human};
+use crate::compact::cache::Places;
 use crate::compact::quarantine::DEFAULT_MAX_BLOCKS;
 use crate::compact::{Compactor, Options, report::RunReport, sync::Syncer};
 use crate::error::{Error, Kind, Result};
@@ -105,6 +106,7 @@ async fn compact(bucket: &Bucket, root: &Path, threads: usize) -> Result<RunRepo
         options: Options {
             max_quarantined: DEFAULT_MAX_BLOCKS,
             lease: None,
+            cache: Places::default(),
             plan: Settings {
                 replica_labels: REPLICA_LABELS.map(str::to_owned).to_vec(),
                 vertical: true,

@@ -31,10 +31,13 @@ pub(super) fn check(settings: &Settings, warnings: &mut Vec<String>) -> Result<(
 fn line(finding: &Finding) -> String {
     let flag = match finding.place.as_str() {
         "flags" => "--retention.*",
+        place if place.starts_with(lint::SELECTOR_PLACE) => "--selector.relabel-config",
         _ => "--policy.config",
     };
     let place = match finding.place.as_str() {
         "flags" => String::new(),
+        // The sentence names the rule.
+        place if place.starts_with(lint::SELECTOR_PLACE) => String::new(),
         place => format!(" {place}"),
     };
     format!("{flag}{place}: {}", finding.what)

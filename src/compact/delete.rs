@@ -20,9 +20,6 @@ use crate::block::{META, path};
 use crate::error::{Error, Result};
 use crate::objstore::{Bucket, Object};
 
-/// Folders that are removed with common requests.
-pub(super) const FOLDERS_AT_ONCE: usize = 250;
-
 /// Folders of those that are listed at the same time.
 const LISTINGS: usize = 16;
 

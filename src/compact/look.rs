@@ -3,8 +3,14 @@
 //! A source that is gone, that was marked, or that a block of somebody else
 //! stands for by now means that another compactor is at work. The job is
 //! dropped then; whatever the other one makes of the sources is left to it.
+//!
+//! ```text
+//!  fewer pages than sources:  LIST everything          -> sources, folders
+//!  else:                      LIST each source | root  -> sources | folders
+//!                             GET meta.json of each folder that is new
+//! ```
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
@@ -13,9 +19,10 @@ use ulid::Ulid;
 use crate::block::meta::{MAX_META_BYTES, Meta};
 use crate::block::{META, markers, path, split_path};
 use crate::error::{Error, Kind, Result};
-use crate::objstore::{self, Bucket};
+use crate::objstore::{self, Bucket, Object};
 use crate::plan::Job;
 use crate::plan::filter::LiveBlock;
+use crate::plan::view::BucketSize;
 
 /// Listings at the same time: not more than one of the whole bucket would cost
 /// in time.
@@ -27,6 +34,8 @@ pub(super) struct Known {
     all: Arc<Mutex<HashSet<Ulid>>>,
     /// Those that one job makes.
     made: Arc<Mutex<HashSet<Ulid>>>,
+    /// How much there was to list when the planner looked.
+    size: Arc<Mutex<BucketSize>>,
 }
 
 impl Known {
@@ -35,7 +44,13 @@ impl Known {
         Self {
             all: Arc::clone(&self.all),
             made: Arc::default(),
+            size: Arc::clone(&self.size),
         }
+    }
+
+    /// Remembers how much there is to list.
+    pub fn saw_size(&self, size: BucketSize) {
+        *lock(&self.size) = size;
     }
 
     /// Remembers blocks that a job makes.
@@ -69,23 +84,54 @@ fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// # Errors
 /// Names the source and what happened to it.
 pub(super) async fn still_wanted(bucket: &Bucket, job: &Job, known: &Known) -> Result<()> {
-    let looks = job
-        .sources
+    let size = *lock(&known.size);
+    if size.lists_all_at_once(job.sources.len()) {
+        match bucket.list("").await {
+            Ok(objects) => return all_at_once(bucket, job, known, &objects).await,
+            // Somebody's odd name; it lies in no source.
+            Err(error) if error.kind == objstore::Kind::BadName => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    one_by_one(bucket, job, known).await
+}
+
+/// From a listing of everything.
+async fn all_at_once(bucket: &Bucket, job: &Job, known: &Known, objects: &[Object]) -> Result<()> {
+    let names: HashSet<&str> = objects.iter().map(|o| o.name.as_str()).collect();
+    for source in &job.sources {
+        unchanged(job, source, |name| names.contains(name))?;
+    }
+    let folders: BTreeSet<Ulid> = objects
         .iter()
-        .map(|source| source_unchanged(bucket, job, source));
+        .filter_map(|o| Some(split_path(&o.name)?.0))
+        .collect();
+    nobody_else(bucket, job, known, folders).await
+}
+
+/// From listings of the sources and of the root.
+async fn one_by_one(bucket: &Bucket, job: &Job, known: &Known) -> Result<()> {
+    let looks = job.sources.iter().map(|source| async move {
+        let names = object_names(bucket, source.id()).await?;
+        unchanged(job, source, |name| names.iter().any(|n| n == name))
+    });
     let looks: Vec<_> = looks.collect();
     let found: Vec<Result<()>> = futures::stream::iter(looks)
         .buffered(AT_ONCE)
         .collect()
         .await;
     found.into_iter().collect::<Result<()>>()?;
-    nobody_else(bucket, job, known).await
+    let folders = bucket.list_dirs("").await?;
+    let folders = folders
+        .iter()
+        .filter_map(|f| Some(split_path(&format!("{f}/"))?.0));
+    nobody_else(bucket, job, known, folders).await
 }
 
-async fn source_unchanged(bucket: &Bucket, job: &Job, source: &LiveBlock) -> Result<()> {
+/// Whether a source is as it was, if these are the objects that there are.
+fn unchanged(job: &Job, source: &LiveBlock, is_there: impl Fn(&str) -> bool) -> Result<()> {
     let id = source.id();
-    let names = object_names(bucket, id).await?;
-    let has = |file: &str| names.contains(&path(id, file));
+    let has = |file: &str| is_there(&path(id, file));
     if !has(META) {
         return Err(dropped(id, "disappeared"));
     }
@@ -103,12 +149,13 @@ async fn source_unchanged(bucket: &Bucket, job: &Job, source: &LiveBlock) -> Res
 }
 
 /// Looks for blocks that came since, and that stand for a source.
-async fn nobody_else(bucket: &Bucket, job: &Job, known: &Known) -> Result<()> {
-    let folders = bucket.list_dirs("").await?;
-    let new = folders
-        .iter()
-        .filter_map(|f| Some(split_path(&format!("{f}/"))?.0));
-    let new: Vec<Ulid> = new.filter(|id| !known.has(*id)).collect();
+async fn nobody_else(
+    bucket: &Bucket,
+    job: &Job,
+    known: &Known,
+    folders: impl IntoIterator<Item = Ulid>,
+) -> Result<()> {
+    let new: Vec<Ulid> = folders.into_iter().filter(|id| !known.has(*id)).collect();
     let looks = new.iter().map(|&id| covered_source(bucket, job, id));
     let looks: Vec<_> = looks.collect();
     let found: Vec<Result<Option<Ulid>>> = futures::stream::iter(looks)

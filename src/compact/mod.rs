@@ -11,7 +11,8 @@
 //! A **lane** is one of the four kinds of work on the right; they go on side by
 //! side. A **chore** is a mark or a removal, everything but a job.
 //!
-//! - [`sync`] turns a listing into a [`crate::plan::view::BucketView`].
+//! - [`sync`] turns a listing into a [`crate::plan::view::BucketView`]; [`cache`]
+//!   keeps what it has read for the next process.
 //! - [`job`] runs one compaction: merge, upload, verify, mark.
 //! - `look` asks just before a result becomes visible whether it is still
 //!   wanted; `upkeep` does chores, `delete` removes folders, in the order that
@@ -40,6 +41,7 @@
 //!   come to their end.
 
 mod budget;
+pub mod cache;
 mod check;
 pub mod clusters;
 mod delete;

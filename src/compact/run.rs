@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 
 use super::budget::Budget;
+use super::cache;
 use super::job::JobContext;
 use super::lanes::Lanes;
 use super::lease::{self, Held, Lease};
@@ -40,6 +41,9 @@ pub struct Options {
     /// The lease that keeps a second run off; `None` goes without one, and
     /// without intents.
     pub lease: Option<lease::Settings>,
+    /// Where the next process finds what this one has read; the default is
+    /// nowhere.
+    pub cache: cache::Places,
 }
 
 /// Everything a run needs from outside.

@@ -1,7 +1,8 @@
 //! From a listing to a view: which blocks there are and what is marked.
 //!
 //! One recursive listing gives names, sizes, times and ETags. Only metas and
-//! marks that are new, or changed since the last look, are fetched.
+//! marks that are new, or changed since the last look, are fetched; for the
+//! first look, the last one is that of an earlier process ([`super::cache`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,30 +11,32 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use ulid::Ulid;
 
+use super::cache::{Entry, MetaCache, Save, Version, is_small};
 use super::intents::INTENTS;
 use super::look::Known;
-use crate::block::markers::{self, Found};
+use crate::block::markers::{self, DeletionMark, Found, NoCompactMark, NoDownsampleMark};
 use crate::block::meta::{MAX_META_BYTES, Meta, MetaError};
 use crate::block::{INDEX, META, path, split_path};
 use crate::error::Result;
 use crate::objstore::{self, Bucket, Object};
 use crate::plan::view::{
-    BlockView, BucketView, Finding, ListedFile, PartialView, Problem, ProblemKind,
+    BlockView, BucketSize, BucketView, Finding, ListedFile, PartialView, Problem, ProblemKind,
 };
 use crate::tsdb::Damage;
 use crate::tsdb::chunks::parse_segment_file_name;
-
-/// What tells two versions of one small object apart.
-type Version = (u64, i64, Option<String>);
 
 /// Looks at a bucket again and again.
 pub struct Syncer {
     bucket: Bucket,
     concurrency: usize,
     /// Small objects by name, as of the last look.
-    seen: HashMap<String, (Version, Option<Bytes>)>,
+    seen: HashMap<String, Entry>,
     /// Parsed metas, so that an unchanged one is parsed once.
     metas: HashMap<Ulid, (Bytes, Arc<Meta>)>,
+    /// What earlier processes have seen.
+    cache: Option<MetaCache>,
+    /// Small objects that the first look had to fetch; `None` before it.
+    fetched_first: Option<u64>,
     /// Problems of the last look, which have been logged.
     told: Vec<Problem>,
     /// Folders of which nothing is said while they are no blocks: they are
@@ -52,6 +55,8 @@ impl Syncer {
             concurrency: concurrency.max(1),
             seen: HashMap::new(),
             metas: HashMap::new(),
+            cache: None,
+            fetched_first: None,
             told: Vec::new(),
             ours: Known::default(),
             intents: Vec::new(),
@@ -64,24 +69,74 @@ impl Syncer {
         Self { ours, ..self }
     }
 
+    /// The same, with what earlier processes have seen of the bucket.
+    #[must_use]
+    pub fn with_cache(self, cache: MetaCache) -> Self {
+        let cache = Some(cache);
+        Self { cache, ..self }
+    }
+
+    /// Small objects that the first look had to fetch, the bucket's copy of the
+    /// cache included; `None` before it.
+    pub fn fetched_first(&self) -> Option<u64> {
+        let cache = self.cache.as_ref().map_or(0, MetaCache::gets);
+        Some(self.fetched_first? + cache)
+    }
+
+    /// The cache as of the last look, if it is to be written.
+    pub fn save_due(&mut self) -> Option<Save> {
+        let mut cache = self.cache.take()?;
+        let seen = self.seen.iter();
+        let good = seen.filter(|(name, (_, body))| self.is_good(name, body));
+        let save = cache.due(good.map(|(name, entry)| (name.as_str(), entry)));
+        self.cache = Some(cache);
+        save
+    }
+
+    /// Whether the bucket's copy of the cache would be written once so many more
+    /// small objects have changed.
+    pub fn is_shared_after(&self, changes: u64) -> bool {
+        let cache = self.cache.as_ref();
+        cache.is_some_and(|cache| cache.is_shared_after(changes))
+    }
+
+    /// Whether a small object is what its name says.
+    fn is_good(&self, name: &str, body: &Bytes) -> bool {
+        match split_path(name) {
+            Some((id, META)) => self.metas.get(&id).is_some_and(|(known, _)| known == body),
+            Some((_, file)) => is_mark(file, body),
+            None => false,
+        }
+    }
+
     /// Lists the bucket and fetches what is new.
     ///
     /// # Errors
     /// Whatever the bucket fails with. Damaged blocks are no error but
     /// [`BucketView::problems`].
     pub async fn sync(&mut self) -> Result<BucketView> {
+        let listed = self.list().await?;
+        let size = BucketSize::of(listed.iter().map(|o| o.name.as_str()));
+        self.ours.saw_size(size);
+        let cached = match &mut self.cache {
+            Some(cache) => cache.load(&listed).await,
+            None => HashMap::new(),
+        };
         let mut folders: BTreeMap<Ulid, Vec<Object>> = BTreeMap::new();
         self.intents.clear();
-        for object in self.list().await? {
+        for object in listed {
             if object.name.starts_with(INTENTS) {
                 self.intents.push(object);
             } else if let Some((id, _)) = split_path(&object.name) {
                 folders.entry(id).or_default().push(object);
             }
         }
-        self.fetch(&folders).await?;
+        self.fetch(&folders, cached).await?;
         self.metas.retain(|id, _| folders.contains_key(id));
-        let mut view = BucketView::default();
+        let mut view = BucketView {
+            size,
+            ..BucketView::default()
+        };
         for (id, objects) in folders {
             match self.block(id, &objects) {
                 Ok(block) => {
@@ -138,19 +193,35 @@ impl Syncer {
         self.told = problems.to_vec();
     }
 
-    /// Brings `seen` up to date with a listing.
-    async fn fetch(&mut self, folders: &BTreeMap<Ulid, Vec<Object>>) -> Result<()> {
+    /// Brings `seen` up to date with a listing; `cached` is what an earlier
+    /// process has seen.
+    async fn fetch(
+        &mut self,
+        folders: &BTreeMap<Ulid, Vec<Object>>,
+        mut cached: HashMap<String, Entry>,
+    ) -> Result<()> {
         let mut now = HashMap::new();
         let mut wanted = Vec::new();
         for object in folders.values().flatten().filter(|o| is_small(&o.name)) {
-            let version = (object.size, object.modified_ms, object.etag.clone());
-            match self.seen.remove(&object.name) {
-                Some((old, body)) if old == version => {
-                    now.insert(object.name.clone(), (old, body));
-                }
-                _ => wanted.push((object.name.clone(), version)),
+            let version = Version {
+                size: object.size,
+                modified_ms: object.modified_ms,
+                etag: object.etag.clone(),
+            };
+            if let Some((old, body)) = self.seen.remove(&object.name)
+                && old == version
+            {
+                now.insert(object.name.clone(), (old, body));
+            } else if let Some((old, body)) = cached.remove(&object.name)
+                && old == version
+                && let Some(body) = self.taken_over(&object.name, &body)
+            {
+                now.insert(object.name.clone(), (old, body));
+            } else {
+                wanted.push((object.name.clone(), version));
             }
         }
+        self.fetched_first.get_or_insert(wanted.len() as u64);
         let bucket = &self.bucket;
         let fetched: Vec<_> = futures::stream::iter(wanted)
             .map(|(name, version)| async move {
@@ -160,13 +231,31 @@ impl Syncer {
             .buffer_unordered(self.concurrency)
             .try_collect()
             .await?;
-        now.extend(fetched);
+        // Listed and gone: it is looked for again.
+        let there = fetched.into_iter().filter_map(|(name, (version, body))| {
+            let entry = (version, body?);
+            Some((name, entry))
+        });
+        now.extend(there);
         self.seen = now;
         Ok(())
     }
 
+    /// The body of a cached object, if it is what its name says.
+    fn taken_over(&mut self, name: &str, body: &Bytes) -> Option<Bytes> {
+        let (id, file) = split_path(name)?;
+        // The cache goes, what is taken over stays.
+        let body = Bytes::copy_from_slice(body);
+        if file == META {
+            let meta = Meta::parse(id, &body).ok()?;
+            self.metas.insert(id, (body.clone(), Arc::new(meta)));
+            return Some(body);
+        }
+        is_mark(file, &body).then_some(body)
+    }
+
     fn body(&self, id: Ulid, file: &str) -> Option<&Bytes> {
-        self.seen.get(&path(id, file))?.1.as_ref()
+        Some(&self.seen.get(&path(id, file))?.1)
     }
 
     /// The view of one block, or why it is left out.
@@ -262,13 +351,18 @@ impl Syncer {
     }
 }
 
-fn is_small(name: &str) -> bool {
-    split_path(name).is_some_and(|(_, file)| {
-        matches!(
-            file,
-            META | markers::DELETION_MARK | markers::NO_COMPACT_MARK | markers::NO_DOWNSAMPLE_MARK
-        )
-    })
+/// Whether a marker can be read.
+fn is_mark(file: &str, json: &[u8]) -> bool {
+    match file {
+        markers::DELETION_MARK => is_found::<DeletionMark>(json),
+        markers::NO_COMPACT_MARK => is_found::<NoCompactMark>(json),
+        markers::NO_DOWNSAMPLE_MARK => is_found::<NoDownsampleMark>(json),
+        _ => false,
+    }
+}
+
+fn is_found<T: for<'de> serde::Deserialize<'de>>(json: &[u8]) -> bool {
+    matches!(markers::parse::<T>(json), Found::Mark(_))
 }
 
 /// Files of a block from a listing.

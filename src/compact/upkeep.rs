@@ -5,11 +5,12 @@
 
 use futures::StreamExt;
 
-use super::delete::{Condition, FOLDERS_AT_ONCE, Removal, folders};
+use super::delete::{Condition, Removal, folders};
 use super::job::JobContext;
 use super::mark;
 use super::report::{RunReport, Task};
 use crate::error::Result;
+use crate::plan::removal::FOLDERS_AT_ONCE;
 use crate::plan::{Cleanup, Deletion, Garbage, NoCompact, Retired};
 
 /// Marks that are set at the same time.

@@ -82,6 +82,10 @@ pub(super) struct Inner {
     pub probe: Option<Probe>,
     /// What only the AWS SDK can ask.
     pub admin: Option<Admin>,
+    /// See [`Bucket::fingerprint`].
+    pub fingerprint: String,
+    /// Objects that one request can delete.
+    pub deletes_at_once: u64,
     /// The store refused to delete several objects with one request.
     pub one_by_one: AtomicBool,
 }
@@ -168,6 +172,19 @@ impl Bucket {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.scene.bucket
+    }
+
+    /// Tells this bucket, with its endpoint and prefix, from others on this
+    /// machine: 16 hexadecimal digits, a file name.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.inner.fingerprint
+    }
+
+    /// Objects that one request can delete.
+    #[must_use]
+    pub fn deletes_at_once(&self) -> u64 {
+        self.inner.deletes_at_once
     }
 
     /// What lies behind the bucket.

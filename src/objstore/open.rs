@@ -1,5 +1,6 @@
 //! Opening a bucket: from a checked configuration to a handle.
 
+use std::hash::Hasher;
 use std::path::Path as OsPath;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,6 +10,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{Attributes, ObjectStore};
 use tokio::runtime::Handle;
+use twox_hash::XxHash64;
 
 use super::background::Background;
 use super::bucket::{Bucket, BucketKind, FOLDER_PART, Folder, Inner, Probe, parse_name};
@@ -66,9 +68,12 @@ impl Parts {
                 "a bucket is opened inside a tokio runtime",
             )
         })?;
+        let fingerprint = self.fingerprint(prefix);
         Ok(Bucket {
             inner: Arc::new(Inner {
                 store,
+                fingerprint,
+                deletes_at_once: self.deletes_at_once.max(1),
                 kind: self.kind,
                 scene: Arc::new(self.scene),
                 counters,
@@ -83,6 +88,23 @@ impl Parts {
             part_pool: PartPool::default(),
             background: Background::default(),
         })
+    }
+
+    fn fingerprint(&self, prefix: &Path) -> String {
+        let mut hash = XxHash64::with_seed(0);
+        let kind = match self.kind {
+            BucketKind::S3 => "s3",
+            BucketKind::Gcs => "gcs",
+            BucketKind::Azure => "azure",
+            BucketKind::Folder => "folder",
+            BucketKind::Memory => "memory",
+        };
+        let (endpoint, bucket) = (&self.scene.endpoint, &self.scene.bucket);
+        for text in [kind, endpoint, bucket, prefix.as_ref()] {
+            hash.write(text.as_bytes());
+            hash.write(&[0xff]);
+        }
+        format!("{:016x}", hash.finish())
     }
 
     fn counting(&self, store: impl ObjectStore, counters: &Arc<Counters>) -> Arc<dyn ObjectStore> {

@@ -149,7 +149,11 @@ pub struct Requests {
     pub get: u64,
     /// Objects and parts written, uploads begun and completed.
     pub put: u64,
-    /// Objects deleted. S3 takes up to 1,000 with one request.
+    /// Those of them that belong to uploads in parts: each part, the begin and
+    /// the end.
+    pub parts: u64,
+    /// Requests that delete one object, or up to 1,000 where the store takes
+    /// that many.
     pub delete: u64,
 }
 
@@ -159,6 +163,7 @@ impl std::ops::AddAssign for Requests {
         self.head += other.head;
         self.get += other.get;
         self.put += other.put;
+        self.parts += other.parts;
         self.delete += other.delete;
     }
 }
@@ -332,48 +337,49 @@ pub(super) fn overlap(blocks: &[&LiveBlock]) -> bool {
 fn requests(cost: &Cost, sources: &[LiveBlock], products: Products, intents: bool) -> Requests {
     let count = sources.len() as u64;
     let parts = |bytes: u64| match bytes.div_ceil(cost.memory.part) {
-        0 | 1 => 1,
+        0 | 1 => 0,
         // Begun and completed, too.
         parts => parts + 2,
     };
     let middle = |span: Span| u64::midpoint(span.0, span.1);
+    let mut requests = Requests::default();
     // Segments, index and meta.json of a block.
-    let block = |bytes: Span, index: Span| {
+    let mut block = |bytes: Span, index: Span| {
         let index = middle(index);
         let segments = middle(bytes).saturating_sub(index);
-        parts(segments) + parts(index) + 1
+        for in_parts in [parts(segments), parts(index)] {
+            requests.parts += in_parts;
+            requests.put += in_parts.max(1);
+        }
+        requests.put += 1;
     };
+    let lower = cost.lower.iter();
+    lower.for_each(|l| block(l.bytes, l.index_bytes));
     let mut made = cost.lower.len() as u64;
-    let mut put: u64 = cost
-        .lower
-        .iter()
-        .map(|l| block(l.bytes, l.index_bytes))
-        .sum();
     if products.merged {
         made += 1;
-        // Marks, too.
-        put += block(cost.bytes, cost.index_bytes) + count;
+        block(cost.bytes, cost.index_bytes);
+        // Marks, and whether there is one.
+        requests.put += count;
+        requests.head += count;
     }
-    let mut get = 0;
     for source in sources {
         for file in source.view.data_files() {
             let window = window_bytes(file.size, sources.len(), cost.memory.read_ahead) as u64;
-            get += file.size.div_ceil(window.max(1));
+            requests.get += file.size.div_ceil(window.max(1));
             // The end of an index, where its table of contents is, is read
             // first, unless all of it fits one window.
-            get += u64::from(file.path == INDEX && file.size > window);
+            requests.get += u64::from(file.path == INDEX && file.size > window);
         }
     }
-    Requests {
-        // The last look at the sources and at the whole bucket, the check of
-        // each result.
-        list: count + 1 + made,
-        // Sizes of what was uploaded, and whether sources are marked already.
-        head: 2 * made + if products.merged { count } else { 0 },
-        get,
-        put: put + u64::from(intents),
-        delete: u64::from(intents),
-    }
+    // The check of each result. The last look, which depends on the rest of the
+    // bucket, is added once the plan stands.
+    requests.list = made;
+    // Sizes of what was uploaded.
+    requests.head += 2 * made;
+    requests.put += u64::from(intents);
+    requests.delete += u64::from(intents);
+    requests
 }
 
 fn seconds(cost: &Cost, mixed: u64, sources: usize, machine: &Machine) -> f64 {

@@ -76,7 +76,7 @@ impl LiveBlock {
 pub enum State {
     /// Outside of `--min-time` and `--max-time`.
     TimeExcluded,
-    /// The selector belongs to another shard.
+    /// It belongs to another shard, by the selector or by number.
     LabelExcluded,
     /// Its uploader may still be at work.
     TooFresh,

@@ -510,3 +510,53 @@ fn held_blocks_lose_nothing_whatever_the_retention() {
         );
     }
 }
+
+#[test]
+fn a_selector_that_tears_streams_apart_is_told() {
+    use crate::plan::relabel::{Rule, Selector};
+    let rule = |action: &str, labels: &[&str]| Rule {
+        action: action.to_owned(),
+        source_labels: labels.iter().map(|l| (*l).to_owned()).collect(),
+        modulus: 2,
+        target_label: "s".to_owned(),
+        ..Rule::default()
+    };
+    let settings = |rules: &[Rule]| Settings {
+        replica_labels: vec!["prometheus_replica".into(), "replica".into()],
+        selector: Selector::new(rules).unwrap(),
+        ..Settings::default()
+    };
+    let good = [rule("hashmod", &["cluster"]), rule("keep", &["s"])];
+    assert!(rules(&settings(&good)).is_empty());
+    // A certain block may be kept out; only hashing it tears streams apart.
+    assert!(rules(&settings(&[rule("drop", &["__block_id"])])).is_empty());
+    let bad = [
+        rule("hashmod", &["cluster", "replica"]),
+        rule("keep", &["s", "__block_id", "prometheus_replica"]),
+        rule("hashmod", &["__block_id"]),
+    ];
+    let found = rules(&settings(&bad));
+    let kinds: Vec<(&str, &str)> = found
+        .iter()
+        .map(|f| (f.kind.as_str(), f.place.as_str()))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("selector-on-replica-label", "selector rule 1"),
+            ("selector-on-replica-label", "selector rule 2"),
+            ("selector-splits-streams", "selector rule 3"),
+        ]
+    );
+    for (finding, label) in found
+        .iter()
+        .zip(["replica", "prometheus_replica", "__block_id"])
+    {
+        assert_eq!(finding.severity, Severity::Warning);
+        assert!(finding.what.len() <= 158, "two lines: {}", finding.what);
+        assert!(finding.cure.contains(label), "{}", finding.cure);
+    }
+    // With the streams as well, and once.
+    let together = lint(&view(vec![raw(1, (0, 48))]), &settings(&bad), at(50));
+    assert_eq!(together.len(), 3);
+}

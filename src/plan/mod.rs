@@ -17,6 +17,8 @@
 //! - **Policy**: retention, dedup and downsampling of a stream ([`policy`]).
 //! - **Lane**: one of four kinds of work that do not wait for each other
 //!   ([`Lane`]).
+//! - **Shard**: one of several parts of a bucket, each with whole streams
+//!   ([`shard`]; by rules: [`relabel`]).
 //!
 //! ```text
 //!  BucketView --filter--> live blocks --retention--> kept --group--> streams --leveled--> jobs
@@ -38,6 +40,8 @@
 //! - PL-6: a block is retired only if blocks of the next resolution that stay hold
 //!   all of its sources, if it can never be downsampled, or by force.
 //! - PL-7: a retired block is a source of no job.
+//! - PL-8: of n shards, one and only one has a block or a folder, and it has all
+//!   of its stream: the plans of all shards together are that of the whole.
 
 mod after;
 pub mod cost;
@@ -61,6 +65,7 @@ pub mod removal;
 pub mod retention;
 mod rounds;
 mod settings;
+pub mod shard;
 mod simulate;
 pub mod view;
 
@@ -106,6 +111,7 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
         held: kept.held,
         pointless: kept.pointless,
         partials: partials
+            .filter(|p| settings.shard.is_none_or(|s| s.has_folder(p.id)))
             .filter_map(|p| cleanup(p, settings, now_ms))
             .collect(),
         ..Plan::default()
@@ -141,6 +147,9 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
     downsample::add(&mut plan, &groups, settings, now_ms);
     rebuild::add(&mut plan, &groups, settings);
     show_retired(&mut plan, kept.leaving, settings);
+    for job in &mut plan.jobs {
+        job.cost.requests.list += view.size.look(job.sources.len());
+    }
     plan.keep(&settings.lanes);
     plan.limit_deletions(settings.max_deletions);
     plan.removals = removal::removals(view, &plan, settings, now_ms);

@@ -93,6 +93,26 @@ impl Selector {
         Ok(Self { steps })
     }
 
+    /// Labels that the rules look at, with the number of the rule, from 1.
+    pub fn labels(&self) -> impl Iterator<Item = (usize, &str)> {
+        let steps = (1..).zip(&self.steps);
+        steps.flat_map(|(number, step)| {
+            let labels = step.source_labels.iter();
+            labels.map(move |label| (number, label.as_str()))
+        })
+    }
+
+    /// Rules that spread blocks by what no two blocks share: the name of the
+    /// block. By number, from 1.
+    pub fn spreads_by_block(&self) -> impl Iterator<Item = usize> {
+        let spreads = |step: &Step| {
+            let hashes = matches!(step.action, Action::HashMod { .. });
+            hashes && step.source_labels.iter().any(|label| label == BLOCK_ID)
+        };
+        let steps = (1..).zip(&self.steps);
+        steps.filter(move |(_, step)| spreads(step)).map(|(n, _)| n)
+    }
+
     /// True if there is nothing to choose by.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()

@@ -15,6 +15,25 @@ use super::model::{Job, Plan};
 use super::settings::Settings;
 use super::view::BucketView;
 
+/// Folders that are removed with common requests.
+pub const FOLDERS_AT_ONCE: usize = 250;
+
+/// Requests that remove folders, each given as its number of objects and whether
+/// it is a block with a mark, where one request deletes up to `deletes_at_once`.
+///
+/// First goes `meta.json` of all, then the rest, then the marks, so that each of
+/// the three is at least one request for every [`FOLDERS_AT_ONCE`] of them.
+pub fn requests(folders: &[(u64, bool)], deletes_at_once: u64) -> u64 {
+    let piece = |piece: &[(u64, bool)]| -> u64 {
+        let blocks = piece.iter().filter(|(_, is_block)| *is_block).count() as u64;
+        let all: u64 = piece.iter().map(|(objects, _)| objects).sum();
+        let stages = [blocks, all.saturating_sub(2 * blocks), blocks];
+        let requests = |objects: u64| objects.div_ceil(deletes_at_once.max(1));
+        stages.into_iter().map(requests).sum()
+    };
+    folders.chunks(FOLDERS_AT_ONCE).map(piece).sum()
+}
+
 /// A block that goes, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal {
@@ -69,4 +88,19 @@ pub(super) fn removals(
     let mut removals: Vec<Removal> = removal.collect();
     removals.sort_by_key(|r| (r.removed_ms, r.block));
     removals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_objects_go_with_one_request_where_the_store_can() {
+        let blocks = vec![(4, true); 600];
+        // Pieces of 250, 250 and 100; 500 and 200 objects besides metas and marks.
+        assert_eq!(requests(&blocks, 1000), 9);
+        assert_eq!(requests(&blocks, 1), 2400);
+        assert_eq!(requests(&[(2001, false)], 1000), 3);
+        assert_eq!(requests(&[], 1000), 0);
+    }
 }

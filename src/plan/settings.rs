@@ -4,6 +4,7 @@ use super::cost::Machine;
 use super::lanes::Lanes;
 use super::policy::{Policies, StreamPolicy};
 use super::relabel::Selector;
+use super::shard::Shard;
 use super::view::BlockView;
 use crate::block::meta::Labels;
 use crate::merge::Dedup;
@@ -34,8 +35,10 @@ pub struct Settings {
     pub ranges_ms: Vec<i64>,
     /// Blocks that lie wholly before or behind take part in nothing, ms.
     pub time_range_ms: (i64, i64),
-    /// Which streams are this process's.
+    /// Which streams are this process's, by rules.
     pub selector: Selector,
+    /// Which of them are, by number; `None` is all.
+    pub shard: Option<Shard>,
     /// Largest index a compaction may make, bytes. Blocks are kept out of
     /// compactions from [`Settings::INDEX_SHARE`] of it on.
     pub max_index_bytes: u64,
@@ -91,8 +94,14 @@ impl Settings {
         }
     }
 
-    /// Whether the selector gives a block to this process.
+    /// Whether selector and shard give a block to this process.
     pub fn selects(&self, block: &BlockView) -> bool {
+        let labels = &block.meta.thanos.labels;
+        let ours = |shard: Shard| shard.has_stream(labels, &self.replica_labels);
+        self.shard.is_none_or(ours) && self.selector_keeps(block)
+    }
+
+    fn selector_keeps(&self, block: &BlockView) -> bool {
         if self.selector.is_empty() {
             return true;
         }
@@ -114,6 +123,7 @@ impl Default for Settings {
             ranges_ms: RANGES_MS.to_vec(),
             time_range_ms: (i64::MIN, i64::MAX),
             selector: Selector::default(),
+            shard: None,
             max_index_bytes: 64 << 30,
             one_pass: true,
             max_job_seconds: 3600.0,

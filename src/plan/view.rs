@@ -1,5 +1,6 @@
 //! What a listing of the bucket says, as plain values.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -171,4 +172,84 @@ pub struct BucketView {
     pub partials: Vec<PartialView>,
     /// What is wrong with folders, by ULID: unreadable ones, and damaged blocks.
     pub problems: Vec<Problem>,
+    /// How much there was to list.
+    pub size: BucketSize,
+}
+
+/// How much there is to list in a bucket, below its prefix.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BucketSize {
+    /// Objects, those included that belong to no block; 0 if nobody knows.
+    pub objects: u64,
+    /// Names at the root: folders, and objects that lie in none.
+    pub roots: u64,
+}
+
+/// Names in one page of a listing.
+const PAGE: u64 = 1000;
+
+impl BucketSize {
+    /// Of all names in a bucket.
+    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut size = Self::default();
+        let mut roots = HashSet::new();
+        for name in names {
+            size.objects += 1;
+            roots.insert(name.split_once('/').map_or(name, |(root, _)| root));
+        }
+        size.roots = roots.len() as u64;
+        size
+    }
+
+    /// Requests that list everything.
+    pub fn pages(self) -> u64 {
+        self.objects.div_ceil(PAGE).max(1)
+    }
+
+    /// Whether one listing of everything takes no more requests than one of
+    /// each of `folders` and one of the names at the root.
+    pub fn lists_all_at_once(self, folders: usize) -> bool {
+        self.objects > 0 && self.pages() <= self.apart(folders)
+    }
+
+    /// Requests that tell what lies in each of `folders` and which other
+    /// folders there are.
+    pub fn look(self, folders: usize) -> u64 {
+        if self.lists_all_at_once(folders) {
+            self.pages()
+        } else {
+            self.apart(folders)
+        }
+    }
+
+    fn apart(self, folders: usize) -> u64 {
+        folders as u64 + self.roots.div_ceil(PAGE).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_takes_the_fewest_requests() {
+        let unknown = BucketSize::default();
+        assert!(!unknown.lists_all_at_once(4) && unknown.look(4) == 5);
+        let size = |objects, roots| BucketSize { objects, roots };
+        for (size, folders, wanted, at_once) in [
+            (size(1, 1), 1, 1, true),
+            (size(1000, 200), 1, 1, true),
+            (size(1001, 200), 1, 2, true),
+            (size(2001, 400), 1, 2, false),
+            (size(5001, 1000), 4, 5, false),
+            (size(5000, 1000), 4, 5, true),
+            (size(50_000, 10_000), 24, 34, false),
+            (size(50_000, 10_000), 40, 50, true),
+        ] {
+            assert_eq!(size.look(folders), wanted, "{size:?} {folders}");
+            assert_eq!(size.lists_all_at_once(folders), at_once, "{size:?}");
+        }
+        let names = ["a/x", "a/y/z", "b", "lithify/cache/metas"];
+        assert_eq!(BucketSize::of(names), size(4, 3));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lithify::compact::cache::Places;
 use lithify::compact::quarantine::DEFAULT_MAX_BLOCKS;
 use lithify::compact::report::RunReport;
 use lithify::compact::{Compactor, Options, lease};
@@ -64,6 +65,7 @@ pub fn compactor(
             lane_of: lithify::plan::Job::lane,
             max_quarantined: DEFAULT_MAX_BLOCKS,
             lease: None,
+            cache: Places::default(),
         },
     }
 }

@@ -16,12 +16,13 @@ use std::sync::Arc;
 
 use super::flags::DryRun;
 use super::{Outcome, human};
+use crate::compact::cache::{MetaCache, Places};
 use crate::compact::sync::Syncer;
 use crate::compact::{clusters, lease, sample};
 use crate::error::{Error, Kind, Result};
 use crate::objstore::Bucket;
 use crate::plan::cost::Requests;
-use crate::plan::forecast::{BucketFacts, BucketSettings, Forecast, SeriesByCluster, forecast};
+use crate::plan::forecast::{self, BucketFacts, BucketSettings, Forecast, Habits, SeriesByCluster};
 use crate::plan::lint::{self, Finding};
 use crate::plan::view::BucketView;
 use crate::plan::{self, Plan, Rounds, Settings};
@@ -39,6 +40,8 @@ pub(super) struct Request {
     pub fetch_concurrency: usize,
     /// What the lease of a run will cost.
     pub lease: Requests,
+    /// Where earlier processes have kept what they read; only read.
+    pub cache: Places,
     pub pool: Arc<rayon::ThreadPool>,
     /// Milliseconds since the epoch.
     pub now_ms: i64,
@@ -52,6 +55,7 @@ struct Looked {
     series: SeriesByCluster,
     findings: Vec<Finding>,
     settings: BucketSettings,
+    habits: Habits,
 }
 
 /// Plans all buckets and writes the forecast to standard output.
@@ -67,7 +71,6 @@ pub(super) async fn run(
     let facts: Vec<BucketFacts<'_>> = looked
         .iter()
         .map(|l| BucketFacts {
-            lease: request.lease,
             name: l.name.clone(),
             view: &l.view,
             plan: &l.plan,
@@ -75,9 +78,10 @@ pub(super) async fn run(
             series: &l.series,
             findings: &l.findings,
             settings: &l.settings,
+            habits: l.habits.clone(),
         })
         .collect();
-    let forecast = forecast(&facts, &request.cluster_label, request.now_ms);
+    let forecast = forecast::forecast(&facts, &request.cluster_label, request.now_ms);
     write(&forecast, request.form)
         .map_err(|e| Error::new(Kind::Retry, "cannot write to standard output").with_source(e))?;
     for bucket in buckets {
@@ -91,10 +95,11 @@ pub(super) async fn run(
 }
 
 async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result<Looked> {
-    let view = Syncer::new(bucket.clone(), request.fetch_concurrency)
-        .sync()
-        .await?;
     show_holders(bucket).await;
+    let cache = MetaCache::new(bucket.clone(), request.cache.clone());
+    let syncer = Syncer::new(bucket.clone(), request.fetch_concurrency);
+    let mut syncer = syncer.with_cache(cache);
+    let view = syncer.sync().await?;
     let settings = &super::compact::for_bucket(settings, bucket);
     let mut plan = plan::plan(&view, settings, request.now_ms);
     let findings = lint::lint(&view, settings, request.now_ms);
@@ -118,9 +123,10 @@ async fn look(bucket: &Bucket, settings: &Settings, request: &Request) -> Result
     };
     Ok(Looked {
         name: bucket.name().to_owned(),
-        view,
-        plan,
+        habits: habits(bucket, &mut syncer, (&plan, &rounds), request.lease),
         rounds,
+        plan,
+        view,
         series,
         findings,
         settings: super::hazards::look(bucket, request.now_ms).await,
@@ -144,6 +150,37 @@ async fn show_holders(bucket: &Bucket) {
                 "cannot see who holds a lease"
             );
         }
+    }
+}
+
+/// What the process of a run asks for besides what is planned; `lease` is what
+/// its lease costs.
+fn habits(
+    bucket: &Bucket,
+    syncer: &mut Syncer,
+    (plan, rounds): (&Plan, &Rounds),
+    lease: Requests,
+) -> Habits {
+    let list = |list| Requests {
+        list,
+        ..Requests::default()
+    };
+    let first = syncer.save_due().is_some_and(|save| save.is_shared());
+    let last = syncer.is_shared_after(forecast::changed(plan, rounds));
+    let cache = Requests {
+        put: u64::from(first) + u64::from(last),
+        ..Requests::default()
+    };
+    let mut others = vec![("start", list(1)), ("lease", lease), ("cache", cache)];
+    if !plan.is_empty() {
+        // One more, and which of the older ones go.
+        let report = Requests { put: 1, ..list(1) };
+        others.push(("report", report));
+    }
+    Habits {
+        fetched_first: syncer.fetched_first(),
+        deletes_at_once: bucket.deletes_at_once(),
+        others,
     }
 }
 

@@ -330,11 +330,12 @@ fn summary(page: &mut String, forecast: &Forecast) {
     let r = &totals.requests;
     line!(
         page,
-        "  requests {} list, {} head, {} get, {} put, {} delete",
+        "  requests {} list, {} head, {} get, {} put ({} in parts), {} delete",
         count(r.list),
         count(r.head),
         count(r.get),
         count(r.put),
+        count(r.parts),
         count(r.delete)
     );
     line!(page, "{}", verdict(forecast));

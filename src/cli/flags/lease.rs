@@ -1,17 +1,12 @@
 //! Flags about the lease that keeps a second run off.
 
-use std::hash::Hasher;
 use std::time::Duration;
-
-use twox_hash::XxHash64;
 
 use super::selection::SelectionFlags;
 use super::{Given, refuse};
 use crate::cli::duration::parse_go;
-use crate::cli::text;
-use crate::cli::time_bound::parse_time;
 use crate::compact::lease::{self, Holder, Part};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::plan::cost::Requests;
 use crate::runtime::clock::Clock;
 
@@ -98,22 +93,9 @@ fn duration(ms: i64) -> Duration {
 /// # Errors
 /// A file of rules that cannot be read.
 pub(crate) fn part(selection: &SelectionFlags) -> Result<Part> {
-    let (inline, file) = (
-        selection.relabel.as_deref(),
-        selection.relabel_file.as_deref(),
-    );
-    let rules = text::content("selector.relabel-config", inline, file)?;
-    let bounds = (selection.min_time, selection.max_time);
-    let all = [
-        parse_time("0000-01-01T00:00:00Z"),
-        parse_time("9999-12-31T23:59:59Z"),
-    ];
-    let is_whole = all == [Ok(bounds.0), Ok(bounds.1)];
-    if is_whole && rules.as_deref().is_none_or(|rules| rules.trim().is_empty()) {
-        return Ok(Part::Whole);
-    }
-    let mut hasher = XxHash64::with_seed(0);
-    hasher.write(rules.unwrap_or_default().trim().as_bytes());
-    hasher.write(format!("{bounds:?}").as_bytes());
-    Ok(Part::Selection(format!("{:016x}", hasher.finish())))
+    let name = selection.part()?;
+    name.parse().map_err(|()| {
+        let what = format!("the part of the bucket has the name {name:?}, which is none");
+        Error::new(Kind::Internal, what)
+    })
 }

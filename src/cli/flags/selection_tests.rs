@@ -103,3 +103,81 @@ fn times_may_start_with_a_minus() {
     assert_eq!(flags.min_time, TimeBound::Relative(-30 * 86_400_000));
     assert_eq!(flags.max_time.at(86_400_000), 0);
 }
+
+fn part(flags: &[&str]) -> String {
+    let argv = std::iter::once(&"t").chain(flags);
+    let flags = Just::try_parse_from(argv).unwrap().flags;
+    flags.part().unwrap()
+}
+
+const KEEP: &str = "--selector.relabel-config=- {action: keep, source_labels: [a], regex: b}";
+
+#[test]
+fn parts_have_names_that_stay() {
+    assert_eq!(part(&[]), "whole");
+    assert_eq!(part(&["--selector.relabel-config="]), "whole");
+    assert_eq!(part(&["--consistency-delay=1h"]), "whole");
+    assert_eq!(part(&["--max-time=9999-12-31T23:59:59Z"]), "whole");
+    assert_eq!(part(&["--shard=0/1"]), "shard-0-of-1");
+    assert_eq!(part(&["--shard=3/12"]), "shard-3-of-12");
+    // Other releases have to agree.
+    assert_eq!(part(&[KEEP]), "part-8573fa148f66b9d5");
+    assert!(part(&["--min-time=-30d"]).starts_with("part-"));
+    let both = part(&["--shard=3/12", KEEP]);
+    assert!(both.starts_with("shard-3-of-12-part-"), "{both}");
+    // However it is written.
+    let spaced = "--selector.relabel-config=-   action: Keep\n    source_labels: ['a']\n    regex: \"b\"\n    separator: ';'";
+    assert_eq!(part(&[spaced]), part(&[KEEP]));
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let longest = part(&["--shard=9999/10000", KEEP]);
+    assert!(
+        longest.len() <= 41 && longest.chars().all(valid),
+        "{longest}"
+    );
+}
+
+#[test]
+fn other_parts_have_other_names() {
+    let relabel = |text: &str| format!("--selector.relabel-config={text}");
+    let rules = [
+        "- {action: keep, source_labels: [a], regex: b}",
+        "- {action: drop, source_labels: [a], regex: b}",
+        "- {action: keep, source_labels: [a], regex: c}",
+        "- {action: keep, source_labels: [a, b], regex: b}",
+        "- {action: keep, source_labels: [a, b], regex: b, separator: ''}",
+        "- {action: hashmod, source_labels: [a], modulus: 2, target_label: s}",
+        "- {action: hashmod, source_labels: [a], modulus: 3, target_label: s}",
+        "- {action: hashmod, source_labels: [a], modulus: 3, target_label: t}",
+    ];
+    let mut flags: Vec<Vec<String>> = rules.iter().map(|r| vec![relabel(r)]).collect();
+    let twice = format!("{}\n{}", rules[0], rules[1]);
+    flags.push(vec![relabel(&twice)]);
+    for time in ["-30d", "30d", "-31d", "2026-01-31T00:00:00Z"] {
+        flags.push(vec![format!("--min-time={time}")]);
+        flags.push(vec![format!("--max-time={time}")]);
+        flags.push(vec![format!("--max-time={time}"), relabel(rules[0])]);
+    }
+    for shard in ["0/2", "1/2", "0/3"] {
+        flags.push(vec![format!("--shard={shard}")]);
+        flags.push(vec![format!("--shard={shard}"), relabel(rules[0])]);
+    }
+    let name = |flags: &Vec<String>| {
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        part(&flags)
+    };
+    let names: std::collections::BTreeSet<String> = flags.iter().map(name).collect();
+    assert_eq!(names.len(), flags.len());
+}
+
+#[test]
+fn a_shard_has_to_be_one_of_them() {
+    let shard = |text: &str| {
+        let flags = Just::try_parse_from(["t".to_owned(), format!("--shard={text}")]);
+        flags.map(|just| just.flags.shard.unwrap().to_string())
+    };
+    assert_eq!(shard("2/4").unwrap(), "2/4");
+    for text in ["", "4/4", "1", "x/4"] {
+        let error = shard(text).unwrap_err().to_string();
+        assert!(error.contains("i/n"), "{error}");
+    }
+}

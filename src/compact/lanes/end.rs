@@ -22,7 +22,10 @@ impl Lanes {
                 self.report.cleaned.extend(settled.removed);
                 match view {
                     Ok(_) if self.is_stopping() => {}
-                    Ok(view) => self.plan(view),
+                    Ok(view) => {
+                        self.begin_cache();
+                        self.plan(view);
+                    }
                     Err(error) => self.failed = Some(error),
                 }
             }
@@ -30,7 +33,7 @@ impl Lanes {
             (Some(Doing::Job { side, job, known }), End::Job(end)) => {
                 self.job_ended(side, &job, &known, end);
             }
-            (_, End::Job(_)) => {}
+            (_, End::Job(_) | End::Cached) => {}
             (_, End::Chores(done)) => {
                 for one in done {
                     upkeep::note(&mut self.report, one);
@@ -103,7 +106,8 @@ impl Lanes {
                     self.report.fail(chore.task(), bug());
                 }
             }
-            None => {}
+            // Nothing depends on it.
+            Some(Doing::Cache) | None => {}
         }
     }
 }

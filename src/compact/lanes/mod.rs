@@ -28,6 +28,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use ulid::Ulid;
 
+use super::cache::MetaCache;
 use super::given_up::GivenUp;
 use super::intents::{self, Settled};
 use super::job::JobContext;
@@ -131,6 +132,7 @@ enum Doing {
         known: Known,
     },
     Chores(Vec<Chore>),
+    Cache,
 }
 
 /// How a task ended.
@@ -139,12 +141,15 @@ enum End {
     Prepared(Vec<Done>, Vec<(Ulid, Result<Listed>)>),
     Job(quarantine::Ended),
     Chores(Vec<Done>),
+    Cached,
 }
 
 impl Lanes {
     /// Lanes that have not begun.
     pub fn new(context: JobContext, options: Options) -> Self {
+        let cache = MetaCache::new(context.bucket.clone(), options.cache.clone());
         let syncer = Syncer::new(context.bucket.clone(), options.fetch_concurrency);
+        let syncer = syncer.with_cache(cache);
         let gate = || Arc::new(Semaphore::new(PIECES_AT_ONCE));
         Self {
             syncer: Some(syncer.silent_about(context.known.clone())),
@@ -208,6 +213,9 @@ impl Lanes {
             // The report has the reason.
             _ => {}
         }
+        if let Some(save) = self.syncer.as_mut().and_then(Syncer::save_due) {
+            save.write().await;
+        }
         self.report.quarantine_full = self.quarantine.is_capped();
         self.report.transfer_faults = self.quarantine.transfer_faults();
         Ok(self.report)
@@ -253,6 +261,20 @@ impl Lanes {
             }
             End::Looked(Box::new(syncer), view, settled)
         });
+    }
+
+    /// Writes what the first look has read, if that is much, for a run that does
+    /// not come to its end; what later looks read is written there.
+    fn begin_cache(&mut self) {
+        if self.report.passes > 0 {
+            return;
+        }
+        if let Some(save) = self.syncer.as_mut().and_then(Syncer::save_due) {
+            self.begin(Doing::Cache, async move {
+                save.write().await;
+                End::Cached
+            });
+        }
     }
 
     fn begin_jobs(&mut self) {

@@ -5,6 +5,7 @@ use ulid::Ulid;
 
 use super::clusters::{self, SeriesByCluster};
 use super::later;
+use super::requests::{self, Habits};
 use super::{
     BucketForecast, BucketSettings, CutForecast, DeletionForecast, Excluded, FindingForecast,
     Forecast, HeldForecast, JobForecast, MarkForecast, PartialForecast, PolicyForecast,
@@ -12,7 +13,6 @@ use super::{
     StreamForecast, TileForecast, Totals,
 };
 use crate::block::markers::{DELETION_MARK, NO_COMPACT_MARK};
-use crate::plan::cost::Requests;
 use crate::plan::filter::State;
 use crate::plan::lint::{Finding, Severity};
 use crate::plan::view::BucketView;
@@ -20,8 +20,6 @@ use crate::plan::{Held, HeldReason, Job, Plan, Rounds, Stream, Tile};
 
 /// One bucket with its plan.
 pub struct BucketFacts<'a> {
-    /// What taking the lease and giving it back will cost.
-    pub lease: Requests,
     /// Its name, or the folder.
     pub name: String,
     /// What was listed.
@@ -36,6 +34,15 @@ pub struct BucketFacts<'a> {
     pub findings: &'a [Finding],
     /// What is known about the settings of the bucket.
     pub settings: &'a BucketSettings,
+    /// What a run asks of the bucket besides.
+    pub habits: Habits,
+}
+
+impl<'a> BucketFacts<'a> {
+    /// Those of all rounds.
+    pub(super) fn plans(&self) -> impl Iterator<Item = &'a Plan> {
+        std::iter::once(self.plan).chain(&self.rounds.later)
+    }
 }
 
 /// Puts the plans of all buckets together.
@@ -264,8 +271,8 @@ fn held(held: &Held) -> HeldForecast {
 fn totals(facts: &BucketFacts<'_>) -> Totals {
     let rounds = facts.rounds;
     let mut totals = Totals {
-        rounds: plans(facts).filter(|p| !p.jobs.is_empty()).count() as u64,
-        requests: other_requests(facts),
+        rounds: facts.plans().filter(|p| !p.jobs.is_empty()).count() as u64,
+        requests_for: requests::by_purpose(facts),
         resolutions: later::by_resolution(facts),
         ..Totals::default()
     };
@@ -284,62 +291,18 @@ fn totals(facts: &BucketFacts<'_>) -> Totals {
         totals.steps += u64::from(job.steps);
         totals.bytes_read += cost.bytes_in;
         totals.bytes_written += cost.bytes_out().into();
-        totals.requests += cost.requests;
         totals.seconds += cost.seconds;
         totals.memory_bytes = totals.memory_bytes.max(cost.memory_bytes);
         totals.scratch_bytes = totals.scratch_bytes.max(cost.scratch_bytes.1);
     }
+    for requests in totals.requests_for.values() {
+        totals.requests += *requests;
+    }
     totals.seconds = rounded(totals.seconds);
-    let deleted = plans(facts).flat_map(|p| &p.deletions).map(|d| d.bytes);
-    let cleaned = plans(facts).flat_map(|p| &p.partials).map(|p| p.bytes);
+    let deleted = facts.plans().flat_map(|p| &p.deletions).map(|d| d.bytes);
+    let cleaned = facts.plans().flat_map(|p| &p.partials).map(|p| p.bytes);
     totals.bytes_removed = deleted.chain(cleaned).sum();
     totals
-}
-
-/// Those of all rounds.
-fn plans<'a>(facts: &'a BucketFacts<'_>) -> impl Iterator<Item = &'a Plan> {
-    std::iter::once(facts.plan).chain(&facts.rounds.later)
-}
-
-/// Requests besides those of the jobs: looks at the bucket, marks, removals.
-fn other_requests(facts: &BucketFacts<'_>) -> Requests {
-    let objects: u64 = facts.view.blocks.iter().map(|b| b.files.len() as u64).sum();
-    let partial: u64 = facts.view.partials.iter().map(|p| p.objects).sum();
-    let pages = (objects + partial).div_ceil(1000).max(1);
-    // One look to plan.
-    let mut requests = Requests {
-        list: pages,
-        get: small_objects(facts.view),
-        ..Requests::default()
-    };
-    requests += facts.lease;
-    for plan in plans(facts) {
-        let marks = (plan.garbage.len() + plan.retired.len() + plan.marks.len()) as u64;
-        // Each folder is looked at before it goes.
-        requests.list += (plan.deletions.len() + plan.partials.len()) as u64;
-        requests.head += marks;
-        requests.put += marks;
-        let deletions = plan.deletions.iter().map(|d| d.objects);
-        let partials = plan.partials.iter().map(|p| p.objects);
-        requests.delete += deletions.chain(partials).sum::<u64>();
-        if plan.jobs.is_empty() {
-            continue;
-        }
-        // One look more after the jobs, which reads what they wrote.
-        requests.list += pages;
-        let merges = plan.jobs.iter().filter(|j| j.products.merged);
-        let marked: usize = merges.map(|j| j.sources.len()).sum();
-        let made: usize = plan.jobs.iter().map(|j| j.products.count()).sum();
-        requests.get += (marked + made) as u64;
-    }
-    requests
-}
-
-/// Metas and markers, which every first look reads.
-fn small_objects(view: &BucketView) -> u64 {
-    let small = |path: &str| path.ends_with(".json") && !path.contains('/');
-    let files = view.blocks.iter().flat_map(|b| b.files.iter());
-    files.filter(|f| small(&f.path)).count() as u64
 }
 
 impl Totals {
@@ -359,6 +322,9 @@ impl Totals {
         self.bytes_written += other.bytes_written;
         self.bytes_removed += other.bytes_removed;
         self.requests += other.requests;
+        for (purpose, requests) in &other.requests_for {
+            *self.requests_for.entry(purpose.clone()).or_default() += *requests;
+        }
         self.seconds = rounded(self.seconds + other.seconds);
         self.memory_bytes = self.memory_bytes.max(other.memory_bytes);
         self.scratch_bytes = self.scratch_bytes.max(other.scratch_bytes);

@@ -23,6 +23,9 @@ mod clusters;
 mod hazards;
 mod later;
 mod policy;
+mod requests;
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -35,6 +38,7 @@ pub use policy::{
     FindingForecast, PolicyForecast, RemovalForecast, RetentionForecast, RetiredForecast,
     WindowForecast,
 };
+pub use requests::{Habits, changed};
 
 use super::cost;
 
@@ -140,6 +144,9 @@ pub struct Totals {
     pub bytes_removed: u64,
     /// Requests by kind.
     pub requests: cost::Requests,
+    /// The same by what they are for: `looks`, `jobs`, `marks`, `removals`,
+    /// `cache`, `report`, `start`; what takes none is left out.
+    pub requests_for: BTreeMap<String, cost::Requests>,
     /// Wall time if jobs ran one after the other, seconds.
     pub seconds: f64,
     /// Largest memory of one job, bytes.

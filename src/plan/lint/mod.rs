@@ -17,9 +17,12 @@
 //! stay. What would be lost all the same is an error, unless acknowledged.
 
 mod numbers;
+mod selector;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) use selector::PLACE as SELECTOR_PLACE;
 
 use super::filter;
 use super::growth::Range;
@@ -76,6 +79,11 @@ pub enum Kind {
     NeverOneHour,
     /// A rule looks at a replica label, which is taken off before.
     RuleOnReplicaLabel,
+    /// A rule of the selector looks at a replica label, which is taken off
+    /// before.
+    SelectorOnReplicaLabel,
+    /// A rule of the selector spreads the blocks of one stream.
+    SelectorSplitsStreams,
     /// A rule matches no stream.
     RuleUnused,
     /// What is kept for how long.
@@ -97,6 +105,8 @@ impl Kind {
             Self::NeverFiveMinutes => "never-5m",
             Self::NeverOneHour => "never-1h",
             Self::RuleOnReplicaLabel => "rule-on-replica-label",
+            Self::SelectorOnReplicaLabel => "selector-on-replica-label",
+            Self::SelectorSplitsStreams => "selector-splits-streams",
             Self::RuleUnused => "rule-unused",
             Self::KeptAs => "kept-as",
         }
@@ -118,7 +128,8 @@ pub struct Finding {
     pub kind: Kind,
     /// How much it matters.
     pub severity: Severity,
-    /// Where the values come from: `flags`, `rule 2`, `rules 1, 3`.
+    /// Where the values come from: `flags`, `rule 2`, `rules 1, 3`,
+    /// `selector rule 2`.
     pub place: String,
     /// External labels of the stream, if it is about one (replica labels taken
     /// off).
@@ -207,6 +218,7 @@ pub fn rules(settings: &Settings) -> Vec<Finding> {
         found.extend(numbers::of(rule.over(flags), settings, &place));
     }
     found.extend(on_replica_labels(settings));
+    found.extend(selector::of(settings));
     once(found)
 }
 
@@ -229,6 +241,7 @@ pub fn lint(view: &BucketView, settings: &Settings, now_ms: i64) -> Vec<Finding>
         found.extend(numbers::of(*policy, settings, &place(matching)));
     }
     found.extend(on_replica_labels(settings));
+    found.extend(selector::of(settings));
     let used: BTreeSet<usize> = in_use.into_keys().flatten().collect();
     for (number, rule) in (1..).zip(settings.policies.rules()) {
         if !used.contains(&number) {
