@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use object_store::list::PaginatedListStore;
 use object_store::memory::InMemory;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{Attributes, ObjectMeta, ObjectStore};
@@ -17,9 +18,12 @@ use super::counting::{Counters, CountingStore, Counts};
 use super::deletes::{DELETES_AT_ONCE, PairStore};
 use super::error::{Kind, Result, Scene};
 use super::folder::FolderStore;
+use super::pace::Pacer;
 use super::parts::PartPool;
 use super::reader::{AheadReader, FileReader, ReadAhead, map};
+use super::retry::{Patience, Retries};
 use super::s3;
+use super::steady::SteadyStore;
 use super::writer::{Upload, UploadSettings};
 use crate::tsdb::source::{BlobReader, BlobWriter, MemBlob};
 
@@ -115,6 +119,7 @@ struct Parts {
     probe: Option<Probe>,
     /// Objects that one request can delete.
     deletes_at_once: u64,
+    counters: Arc<Counters>,
 }
 
 impl Parts {
@@ -130,15 +135,29 @@ impl Parts {
             folder: None,
             probe: None,
             deletes_at_once: 1,
+            counters: Arc::default(),
         }
     }
 
+    /// A store that is asked again when it fails. The connection below asks
+    /// `pacer` itself if it is given.
+    fn steady<T: ObjectStore + MultipartStore>(
+        &self,
+        store: T,
+        patience: Patience,
+        pacer: Option<Arc<Pacer>>,
+    ) -> SteadyStore<T> {
+        let (scene, counters) = (Arc::new(self.scene.clone()), Arc::clone(&self.counters));
+        let paces = pacer.is_none();
+        let pacer = pacer.unwrap_or_default();
+        SteadyStore::new(store, Retries::new(patience, scene, counters, pacer, paces))
+    }
+
     fn build(self, store: impl ObjectStore, prefix: &Path) -> Result<Bucket> {
-        let counters = Arc::<Counters>::default();
         let store: Arc<dyn ObjectStore> = if prefix.is_root() {
-            self.counting(store, &counters)
+            self.counting(store)
         } else {
-            self.counting(PrefixStore::new(store, prefix.clone()), &counters)
+            self.counting(PrefixStore::new(store, prefix.clone()))
         };
         let handle = Handle::try_current().map_err(|_| {
             self.scene.error(
@@ -152,7 +171,7 @@ impl Parts {
                 store,
                 kind: self.kind,
                 scene: Arc::new(self.scene),
-                counters,
+                counters: self.counters,
                 handle,
                 attributes: self.attributes,
                 folder: self.folder,
@@ -165,8 +184,8 @@ impl Parts {
         })
     }
 
-    fn counting(&self, store: impl ObjectStore, counters: &Arc<Counters>) -> Arc<dyn ObjectStore> {
-        let counters = Arc::clone(counters);
+    fn counting(&self, store: impl ObjectStore) -> Arc<dyn ObjectStore> {
+        let counters = Arc::clone(&self.counters);
         Arc::new(CountingStore::new(store, counters, self.deletes_at_once))
     }
 }
@@ -214,6 +233,20 @@ impl Bucket {
         Parts::new(BucketKind::Memory, name.to_owned()).build(store, &Path::ROOT)
     }
 
+    /// The same, but it is asked again when it fails, as a remote one is.
+    ///
+    /// # Errors
+    /// Called outside of a tokio runtime.
+    pub fn from_store_patiently(
+        name: &str,
+        store: impl ObjectStore + MultipartStore,
+        patience: Patience,
+    ) -> Result<Self> {
+        let parts = Parts::new(BucketKind::Memory, name.to_owned());
+        let store = parts.steady(store, patience, None);
+        parts.build(store, &Path::ROOT)
+    }
+
     fn open_folder(dir: &OsPath, prefix: &str) -> Result<Self> {
         let mut parts = Parts::new(BucketKind::Folder, dir.display().to_string());
         if !dir.is_dir() {
@@ -234,7 +267,8 @@ impl Bucket {
     async fn open_s3(config: &S3Config, prefix: &str) -> Result<Self> {
         let mut parts = Parts::new(BucketKind::S3, config.bucket.clone());
         let prefix = parse_name(&parts.scene, prefix)?;
-        let clients = s3::connect(config, &process_env).await?;
+        let pacer = Arc::<Pacer>::default();
+        let clients = s3::connect(config, &process_env, &pacer).await?;
         parts.scene.endpoint = clients.endpoint;
         parts.scene.secrets = clients.secrets;
         parts.attributes = config.attributes.clone();
@@ -248,7 +282,12 @@ impl Bucket {
             prefix: (!prefix.is_root()).then(|| format!("{prefix}/")),
         });
         parts.deletes_at_once = DELETES_AT_ONCE as u64;
+        let patience = Patience {
+            retries: config.retries,
+            ..Patience::default()
+        };
         let store = PairStore::new(clients.store, clients.bulk);
+        let store = parts.steady(store, patience, Some(pacer));
         parts.build(s3::limited(store, config.http.max_connections), &prefix)
     }
 

@@ -18,8 +18,9 @@
 //!   put put_if_absent upload_file                +---- create -> BlobWriter  writer
 //!   delete delete_all                            |
 //!                                                |
-//!          counting -> prefix -> S3 client       |  folder: pread, mmap
-//!                             -> folder store    |
+//!    counting -> prefix -> steady -> S3 client   |  folder: pread, mmap
+//!                       |  repeats     paced      |
+//!                       '-> folder store         |
 //! ```
 //!
 //! Invariants:
@@ -33,6 +34,9 @@
 //!   that the store or an object claims is allocated unseen.
 //! - What an [`Error`] prints holds no credential and no signed URL, and says
 //!   what to do.
+//! - A remote request that fails is repeated only if that does no harm, within
+//!   a budget that all share (`retry`); a store that refuses requests gets fewer
+//!   from all together (`pace`). What is said above holds meanwhile.
 //! - Every request is counted ([`Counts`]): a run that must not write proves it.
 //!
 //! What the client library cannot address are names with an empty segment
@@ -41,16 +45,23 @@
 
 mod background;
 mod bucket;
+mod clues;
 pub mod config;
 mod counting;
 mod credentials;
 mod deletes;
 mod error;
 mod folder;
+mod pace;
 mod parts;
 mod reader;
 mod requests;
+mod resume;
+mod retry;
 mod s3;
+mod steady;
+mod upload;
+mod wire;
 mod writer;
 
 pub use bucket::{Bucket, BucketKind, Object};
@@ -58,6 +69,7 @@ pub use config::{BucketConfig, ConfigError, Provider};
 pub use counting::{Count, Counts};
 pub use error::{Error, Kind, Result, is_full};
 pub use reader::ReadAhead;
+pub use retry::Patience;
 pub use writer::UploadSettings;
 
 use std::path::Path;

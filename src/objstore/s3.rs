@@ -10,11 +10,11 @@ use object_store::{Certificate, ClientOptions, HeaderValue, RetryConfig};
 use super::config::{Keys, Lookup, LookupStyle, S3Config, Secret, Sse};
 use super::credentials;
 use super::error::{Kind, Result, Scene};
+use super::pace::Pacer;
+use super::wire::Wire;
 
-/// No retry begins later than this after the first attempt: credentials are
-/// not renewed within the retries of a request.
-const RETRY_WINDOW: Duration = Duration::from_secs(180);
-/// The probe at the start shall fail soon.
+/// The probe at the start shall fail soon. The library repeats it, everything
+/// else is repeated by [`super::retry`].
 const PROBE_RETRIES: usize = 2;
 const PROBE_WINDOW: Duration = Duration::from_secs(15);
 
@@ -32,8 +32,13 @@ pub(super) struct Clients {
     pub secrets: Vec<Secret>,
 }
 
-/// Builds the clients. Only a bucket on AWS without `region` costs a request.
-pub(super) async fn connect(config: &S3Config, env: Lookup<'_>) -> Result<Clients> {
+/// Builds the clients; `pacer` is asked before each request. Only a bucket on
+/// AWS without `region` costs a request.
+pub(super) async fn connect(
+    config: &S3Config,
+    env: Lookup<'_>,
+    pacer: &Arc<Pacer>,
+) -> Result<Clients> {
     let mut scene = Scene {
         bucket: config.bucket.clone(),
         ..Scene::default()
@@ -61,7 +66,11 @@ pub(super) async fn connect(config: &S3Config, env: Lookup<'_>) -> Result<Client
         .with_virtual_hosted_style_request(target.in_host)
         // One plain DELETE for one object: every store knows it.
         .with_disable_bulk_delete(true)
-        .with_client_options(options);
+        .with_client_options(options)
+        .with_http_connector(Wire {
+            pacer: Arc::clone(pacer),
+            read_timeout: config.http.read_timeout,
+        });
     builder = encrypt(builder, config, &scene)?;
     builder = authenticate(builder, source, config.sts_endpoint.as_deref());
     let build = |builder: AmazonS3Builder, retries: usize, window: Duration| {
@@ -76,11 +85,11 @@ pub(super) async fn connect(config: &S3Config, env: Lookup<'_>) -> Result<Client
             .map_err(|err| scene.blame("", &err))
     };
     Ok(Clients {
-        store: build(builder.clone(), config.retries, RETRY_WINDOW)?,
+        store: build(builder.clone(), 0, Duration::ZERO)?,
         bulk: build(
             builder.clone().with_disable_bulk_delete(false),
-            config.retries,
-            RETRY_WINDOW,
+            0,
+            Duration::ZERO,
         )?,
         probe: build(builder, config.retries.min(PROBE_RETRIES), PROBE_WINDOW)?,
         endpoint: format!("{}://{}", scheme(config), target.host),
@@ -95,6 +104,7 @@ fn scheme(config: &S3Config) -> &'static str {
 fn client_options(config: &S3Config, scene: &Scene) -> Result<ClientOptions> {
     // The library's default limits a whole request to 30 s, which a segment of
     // 512 MiB does not meet below 18 MB/s. What counts is that bytes flow.
+    // The limit of one read is set by [`Wire`].
     let mut options = ClientOptions::new()
         .with_timeout_disabled()
         .with_connect_timeout(config.http.connect_timeout)
@@ -105,9 +115,6 @@ fn client_options(config: &S3Config, scene: &Scene) -> Result<ClientOptions> {
             "lithify/",
             env!("CARGO_PKG_VERSION")
         )));
-    if let Some(limit) = config.http.read_timeout {
-        options = options.with_read_timeout(limit);
-    }
     // "For ever" has no word in the library; a day is as good.
     let idle = config
         .http
