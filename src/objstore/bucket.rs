@@ -149,7 +149,7 @@ impl Parts {
     ) -> SteadyStore<T> {
         let (scene, counters) = (Arc::new(self.scene.clone()), Arc::clone(&self.counters));
         let paces = pacer.is_none();
-        let pacer = pacer.unwrap_or_default();
+        let pacer = pacer.unwrap_or_else(|| Arc::new(Pacer::new(patience.least_rate)));
         SteadyStore::new(store, Retries::new(patience, scene, counters, pacer, paces))
     }
 

@@ -29,8 +29,9 @@ use tokio::time::{Instant, sleep_until};
 
 /// The rate is halved at most once, and raised at most once, in this time.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
-/// Least requests per second: a store that refuses all of them is still asked.
-const LEAST_RATE: f64 = 1.0;
+/// A limit never falls below, requests per second: a store that refuses all of
+/// them is still asked.
+pub(super) const LEAST_RATE: f64 = 1.0;
 /// A rate that was refused is reached again in so many steps from its half.
 const STEPS: f64 = 10.0;
 /// The limit is lifted where it reaches so many times the rate that was refused.
@@ -45,6 +46,7 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 pub(super) struct Pacer {
     /// Whether `pace` has a limit; read without the lock.
     limited: AtomicBool,
+    least_rate: f64,
     begun: Instant,
     /// The second since `begun` that `asked` counts, and the requests before it.
     second: AtomicU64,
@@ -71,9 +73,17 @@ struct Pace {
 
 impl Default for Pacer {
     fn default() -> Self {
+        Self::new(LEAST_RATE)
+    }
+}
+
+impl Pacer {
+    /// No limit yet; one never falls below `least_rate` requests per second.
+    pub fn new(least_rate: f64) -> Self {
         let now = Instant::now();
         Self {
             limited: AtomicBool::new(false),
+            least_rate: least_rate.max(LEAST_RATE),
             begun: now,
             second: AtomicU64::new(0),
             asked: AtomicU64::new(0),
@@ -89,9 +99,7 @@ impl Default for Pacer {
             }),
         }
     }
-}
 
-impl Pacer {
     /// Waits until a request may begin: not at all without a limit.
     pub async fn admit(&self) {
         self.count();
@@ -123,12 +131,12 @@ impl Pacer {
         if fresh {
             // A limit that is not reached is not what the store refused.
             let was = if self.limited.load(Ordering::Relaxed) {
-                pace.rate.min(measured.max(LEAST_RATE))
+                pace.rate.min(measured.max(self.least_rate))
             } else {
                 measured
             };
-            pace.refused_at = was.max(LEAST_RATE);
-            pace.rate = (was / 2.0).max(LEAST_RATE);
+            pace.refused_at = was.max(self.least_rate);
+            pace.rate = (was / 2.0).max(self.least_rate);
             pace.last_cut = Some(now);
             pace.next = now;
             tracing::debug!(
@@ -181,7 +189,7 @@ impl Pacer {
             return None;
         }
         let at = pace.next.max(Instant::now()).max(pace.rest_until);
-        pace.next = at + Duration::from_secs_f64(1.0 / pace.rate.max(LEAST_RATE));
+        pace.next = at + Duration::from_secs_f64(1.0 / pace.rate.max(self.least_rate));
         pace.used += 1.0;
         Some(at)
     }

@@ -31,7 +31,7 @@ use tokio::time::{Instant, sleep};
 use super::clues::Passing;
 use super::counting::{Counters, Tally};
 use super::error::Scene;
-use super::pace::Pacer;
+use super::pace::{LEAST_RATE, Pacer};
 
 /// How patient a bucket is with its store.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,6 +48,8 @@ pub struct Patience {
     pub budget: u32,
     /// Percent of a repeat that each request adds to the budget.
     pub budget_percent: u32,
+    /// A store that refuses requests gets no fewer per second, at least 1.
+    pub least_rate: f64,
 }
 
 impl Default for Patience {
@@ -61,6 +63,7 @@ impl Default for Patience {
             longest_pause: Duration::from_secs(15),
             budget: 500,
             budget_percent: 20,
+            least_rate: LEAST_RATE,
         }
     }
 }
