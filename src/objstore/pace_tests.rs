@@ -14,6 +14,10 @@ async fn begun_within(pacer: &Pacer, time: Duration) -> u32 {
         }
         begun += 1;
         pacer.answered();
+        if pacer.rate().is_none() {
+            // Nothing would ever wait.
+            return begun;
+        }
     }
 }
 
