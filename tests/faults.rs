@@ -239,6 +239,7 @@ async fn with_one_failure_in_ten_every_run_ends_as_one_without() {
             counts.repeated
         );
         assert_eq!(report.requests.repeated, counts.repeated, "{stage}");
+        assert!(counts.put_part.calls > 20, "{stage}: uploads in parts");
     }
     // The faults were there.
     assert!(repeated * 20 > requests, "{repeated} of {requests}");
