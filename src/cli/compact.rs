@@ -358,6 +358,8 @@ fn summary(bucket: &str, report: &RunReport, taken: bool) -> Result<Outcome> {
         transfer_faults = report.transfer_faults,
         reads = report.requests.reads(),
         writes = report.requests.writes(),
+        retries = report.requests.repeated,
+        throttled = report.requests.throttled,
         held = report.held.len(),
         left_out = report.problems.len(),
         ledger = %ledger,

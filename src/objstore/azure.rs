@@ -1,10 +1,15 @@
 //! From a checked AZURE configuration to a client of the store.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
 
 use super::config::{AzureConfig, AzureLogin, Lookup};
 use super::error::{Kind, Result, Scene};
-use super::http::{Connector, RETRY_WINDOW, options, retry};
+use super::http::{options, retry};
+use super::pace::Pacer;
+use super::wire::Wire;
 
 /// Builds the client; asks nothing of the store. `scene` gets the secrets.
 ///
@@ -14,22 +19,16 @@ pub(super) fn connect(
     config: &AzureConfig,
     env: Lookup<'_>,
     scene: &mut Scene,
+    pacer: &Arc<Pacer>,
 ) -> Result<MicrosoftAzure> {
     let insecure = config.url.starts_with("http://");
-    let mut repeats = retry(config.retries, RETRY_WINDOW);
-    if let Some(delay) = config.retry_delay {
-        repeats.backoff.init_backoff = delay;
-    }
-    if let Some(delay) = config.max_retry_delay {
-        repeats.backoff.max_backoff = delay;
-    }
     let mut builder = MicrosoftAzureBuilder::new()
         .with_account(&config.account)
         .with_container_name(&config.container)
         .with_endpoint(config.url.clone())
         .with_client_options(options(&config.http, insecure, scene)?)
-        .with_http_connector(Connector::new(&config.http, scene)?)
-        .with_retry(repeats);
+        .with_http_connector(Wire::new(&config.http, pacer, scene)?)
+        .with_retry(retry(0, Duration::ZERO));
     match &config.login {
         AzureLogin::Key(key) => {
             scene.secrets.push(key.clone());

@@ -1,8 +1,8 @@
 //! Counts what is asked of a store, so that a plan can be priced and a test
 //! can prove that a dry run writes nothing.
 //!
-//! One count is one logical request: what the library repeats after a failure
-//! is not counted again. A listing counts one call per started 1,000 names,
+//! One count is one logical request: what is repeated after a failure is counted
+//! apart ([`Counts::repeated`]). A listing counts one call per started 1,000 names,
 //! and so does a deletion of many objects where the store takes that many at
 //! once: that is what a store bills.
 
@@ -53,6 +53,10 @@ pub struct Counts {
     pub list: Count,
     /// Requests that delete one object, or up to 1,000 of them.
     pub delete: Count,
+    /// Tries after a first one that failed, not among those above.
+    pub repeated: u64,
+    /// Tries that the store refused because it had too many (HTTP 429, 503).
+    pub throttled: u64,
 }
 
 impl Counts {
@@ -84,6 +88,8 @@ impl Counts {
             multipart: of(self.multipart, before.multipart),
             list: of(self.list, before.list),
             delete: of(self.delete, before.delete),
+            repeated: self.repeated.saturating_sub(before.repeated),
+            throttled: self.throttled.saturating_sub(before.throttled),
         }
     }
 
@@ -112,10 +118,18 @@ pub(super) enum Op {
     Delete,
 }
 
+/// What may happen to a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Tally {
+    Repeated,
+    Throttled,
+}
+
 /// Counters shared by a store, its readers and its writers.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     cells: [(AtomicU64, AtomicU64); 8],
+    tallies: [AtomicU64; 2],
 }
 
 impl Counters {
@@ -126,7 +140,12 @@ impl Counters {
         sum.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    pub fn tally(&self, what: Tally) {
+        self.tallies[what as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     pub fn snapshot(&self) -> Counts {
+        let tally = |what: Tally| self.tallies[what as usize].load(Ordering::Relaxed);
         let read = |op: Op| {
             let (calls, bytes) = &self.cells[op as usize];
             Count {
@@ -143,6 +162,8 @@ impl Counters {
             multipart: read(Op::Multipart),
             list: read(Op::List),
             delete: read(Op::Delete),
+            repeated: tally(Tally::Repeated),
+            throttled: tally(Tally::Throttled),
         }
     }
 }

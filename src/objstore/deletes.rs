@@ -18,10 +18,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, stream};
+use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result as StoreResult,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    Result as StoreResult,
 };
 
 use super::bucket::Bucket;
@@ -261,5 +263,43 @@ impl<T: ObjectStore> ObjectStore for PairStore<T> {
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> StoreResult<()> {
         self.plain.rename_opts(from, to, options).await
+    }
+}
+
+#[async_trait]
+impl<T: MultipartStore> MultipartStore for PairStore<T> {
+    async fn create_multipart(&self, at: &Path) -> StoreResult<MultipartId> {
+        self.plain.create_multipart(at).await
+    }
+
+    async fn create_multipart_opts(
+        &self,
+        at: &Path,
+        opts: PutMultipartOptions,
+    ) -> StoreResult<MultipartId> {
+        self.plain.create_multipart_opts(at, opts).await
+    }
+
+    async fn put_part(
+        &self,
+        at: &Path,
+        id: &MultipartId,
+        number: usize,
+        data: PutPayload,
+    ) -> StoreResult<PartId> {
+        self.plain.put_part(at, id, number, data).await
+    }
+
+    async fn complete_multipart(
+        &self,
+        at: &Path,
+        id: &MultipartId,
+        parts: Vec<PartId>,
+    ) -> StoreResult<PutResult> {
+        self.plain.complete_multipart(at, id, parts).await
+    }
+
+    async fn abort_multipart(&self, at: &Path, id: &MultipartId) -> StoreResult<()> {
+        self.plain.abort_multipart(at, id).await
     }
 }

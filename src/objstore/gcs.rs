@@ -1,10 +1,15 @@
 //! From a checked GCS configuration to a client of the store.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder};
 
 use super::config::{GcsConfig, Lookup};
 use super::error::{Kind, Result, Scene};
-use super::http::{Connector, RETRY_WINDOW, options, retry};
+use super::http::{options, retry};
+use super::pace::Pacer;
+use super::wire::Wire;
 
 /// The variable that names a file of credentials.
 const CREDENTIALS: &str = "GOOGLE_APPLICATION_CREDENTIALS";
@@ -17,13 +22,14 @@ pub(super) fn connect(
     config: &GcsConfig,
     env: Lookup<'_>,
     scene: &mut Scene,
+    pacer: &Arc<Pacer>,
 ) -> Result<GoogleCloudStorage> {
     scene.secrets = vec![config.service_account.clone(), config.private_key.clone()];
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(&config.bucket)
         .with_client_options(options(&config.http, emulated(config), scene)?)
-        .with_http_connector(Connector::new(&config.http, scene)?)
-        .with_retry(retry(config.retries, RETRY_WINDOW));
+        .with_http_connector(Wire::new(&config.http, pacer, scene)?)
+        .with_retry(retry(0, Duration::ZERO));
     if !config.service_account.is_empty() {
         builder = builder.with_service_account_key(config.service_account.expose());
     } else if let Some(file) = env(CREDENTIALS).filter(|file| !file.is_empty()) {

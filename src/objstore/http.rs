@@ -9,14 +9,10 @@ use super::config::HttpConfig;
 use super::error::{Kind, Result, Scene};
 use super::tls;
 
-/// No retry begins later than this after the first attempt: credentials are
-/// not renewed within the retries of a request.
-pub(super) const RETRY_WINDOW: Duration = Duration::from_secs(180);
-
 /// Who we are.
 pub(super) const USER_AGENT: &str = concat!("lithify/", env!("CARGO_PKG_VERSION"));
 
-/// How often and how long a request is repeated.
+/// How often and how long the library repeats a request.
 pub(super) fn retry(retries: usize, window: Duration) -> RetryConfig {
     RetryConfig {
         max_retries: retries,
@@ -32,6 +28,7 @@ pub(super) fn retry(retries: usize, window: Duration) -> RetryConfig {
 pub(super) fn options(http: &HttpConfig, insecure: bool, scene: &Scene) -> Result<ClientOptions> {
     // The library's default limits a whole request to 30 s, which a segment of
     // 512 MiB does not meet below 18 MB/s. What counts is that bytes flow.
+    // The limit of one read is set by the connection.
     let mut options = ClientOptions::new()
         .with_timeout_disabled()
         .with_connect_timeout(http.connect_timeout)
@@ -39,9 +36,6 @@ pub(super) fn options(http: &HttpConfig, insecure: bool, scene: &Scene) -> Resul
         .with_allow_invalid_certificates(http.insecure_skip_verify)
         .with_pool_max_idle_per_host(http.idle_connections)
         .with_user_agent(HeaderValue::from_static(USER_AGENT));
-    if let Some(limit) = http.read_timeout {
-        options = options.with_read_timeout(limit);
-    }
     options = options.with_pool_idle_timeout(idle_timeout(http));
     let authorities = authorities(http, scene)?;
     // As in Thanos, the file replaces the certificates of the system.
@@ -106,11 +100,23 @@ impl Connector {
     }
 }
 
-impl HttpConnector for Connector {
-    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        match self {
-            Self::Plain => ReqwestConnector::default().connect(options),
-            Self::Tls(connector) => connector.connect(options),
+impl Connector {
+    /// A client that waits so long for one read, for ever without a limit.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub fn connect(
+        &self,
+        options: &ClientOptions,
+        read_timeout: Option<Duration>,
+    ) -> object_store::Result<HttpClient> {
+        match (self, read_timeout) {
+            (Self::Plain, Some(limit)) => {
+                let options = options.clone().with_read_timeout(limit);
+                ReqwestConnector::default().connect(&options)
+            }
+            (Self::Plain, None) => ReqwestConnector::default().connect(options),
+            (Self::Tls(connector), limit) => connector.connect(options, limit),
         }
     }
 }

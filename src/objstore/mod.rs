@@ -18,8 +18,9 @@
 //!   put put_if_absent put_if_match upload_file   +---- create -> BlobWriter  writer
 //!   delete delete_all                            |
 //!                                                |
-//!          counting -> prefix -> S3 client       |  folder: pread, mmap
-//!                             -> folder store    |
+//!    counting -> prefix -> steady -> S3 client   |  folder: pread, mmap
+//!                       |  repeats     paced      |
+//!                       '-> folder store         |
 //! ```
 //!
 //! Invariants:
@@ -33,6 +34,9 @@
 //!   that the store or an object claims is allocated unseen.
 //! - What an [`Error`] prints holds no credential and no signed URL, and says
 //!   what to do.
+//! - A remote request that fails is repeated only if that does no harm, within
+//!   a budget that all share (`retry`); a store that refuses requests gets fewer
+//!   from all together (`pace`). What is said above holds meanwhile.
 //! - Every request is counted ([`Counts`]): a run that must not write proves it.
 //!
 //! What the client library cannot address are names with an empty segment
@@ -43,6 +47,7 @@
 mod azure;
 mod background;
 mod bucket;
+mod clues;
 mod conditional;
 pub mod config;
 mod counting;
@@ -55,12 +60,18 @@ mod gcs;
 mod hazards;
 mod http;
 mod open;
+mod pace;
 mod parts;
 mod reader;
 mod requests;
+mod resume;
+mod retry;
 mod s3;
 mod sdk;
+mod steady;
 mod tls;
+mod upload;
+mod wire;
 mod writer;
 
 pub use bucket::{Bucket, BucketKind, Object};
@@ -72,6 +83,7 @@ pub use hazards::{
     Hazard, HazardKind, Hazards, MOST_REQUESTS as MOST_HAZARD_REQUESTS, NotLookedAt, Probing,
 };
 pub use reader::ReadAhead;
+pub use retry::Patience;
 pub use sdk::PendingUpload;
 pub use writer::UploadSettings;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use object_store::memory::InMemory;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{Attributes, ObjectStore};
@@ -19,9 +20,12 @@ use super::counting::{Counters, CountingStore};
 use super::deletes::{DELETES_AT_ONCE, PairStore};
 use super::error::{Kind, Result, Scene};
 use super::folder::FolderStore;
+use super::pace::Pacer;
 use super::parts::PartPool;
+use super::retry::{Patience, Retries};
 use super::s3;
 use super::sdk::Admin;
+use super::steady::SteadyStore;
 use super::writer::UploadSettings;
 
 /// What the constructors differ in.
@@ -35,6 +39,7 @@ struct Parts {
     admin: Option<Admin>,
     /// Objects that one request can delete.
     deletes_at_once: u64,
+    counters: Arc<Counters>,
 }
 
 impl Parts {
@@ -51,15 +56,29 @@ impl Parts {
             probe: None,
             admin: None,
             deletes_at_once: 1,
+            counters: Arc::default(),
         }
     }
 
+    /// A store that is asked again when it fails. The connection below asks
+    /// `pacer` itself if it is given.
+    fn steady<T: ObjectStore + MultipartStore>(
+        &self,
+        store: T,
+        patience: Patience,
+        pacer: Option<Arc<Pacer>>,
+    ) -> SteadyStore<T> {
+        let (scene, counters) = (Arc::new(self.scene.clone()), Arc::clone(&self.counters));
+        let paces = pacer.is_none();
+        let pacer = pacer.unwrap_or_else(|| Arc::new(Pacer::new(patience.least_rate)));
+        SteadyStore::new(store, Retries::new(patience, scene, counters, pacer, paces))
+    }
+
     fn build(self, store: impl ObjectStore, prefix: &Path) -> Result<Bucket> {
-        let counters = Arc::<Counters>::default();
         let store: Arc<dyn ObjectStore> = if prefix.is_root() {
-            self.counting(store, &counters)
+            self.counting(store)
         } else {
-            self.counting(PrefixStore::new(store, prefix.clone()), &counters)
+            self.counting(PrefixStore::new(store, prefix.clone()))
         };
         let handle = Handle::try_current().map_err(|_| {
             self.scene.error(
@@ -76,7 +95,7 @@ impl Parts {
                 deletes_at_once: self.deletes_at_once.max(1),
                 kind: self.kind,
                 scene: Arc::new(self.scene),
-                counters,
+                counters: self.counters,
                 handle,
                 attributes: self.attributes,
                 folder: self.folder,
@@ -107,8 +126,8 @@ impl Parts {
         format!("{:016x}", hash.finish())
     }
 
-    fn counting(&self, store: impl ObjectStore, counters: &Arc<Counters>) -> Arc<dyn ObjectStore> {
-        let counters = Arc::clone(counters);
+    fn counting(&self, store: impl ObjectStore) -> Arc<dyn ObjectStore> {
+        let counters = Arc::clone(&self.counters);
         Arc::new(CountingStore::new(store, counters, self.deletes_at_once))
     }
 }
@@ -163,6 +182,20 @@ impl Bucket {
         Parts::new(BucketKind::Memory, name.to_owned()).build(store, &Path::ROOT)
     }
 
+    /// The same, but it is asked again when it fails, as a remote one is.
+    ///
+    /// # Errors
+    /// Called outside of a tokio runtime.
+    pub fn from_store_patiently(
+        name: &str,
+        store: impl ObjectStore + MultipartStore,
+        patience: Patience,
+    ) -> Result<Self> {
+        let parts = Parts::new(BucketKind::Memory, name.to_owned());
+        let store = parts.steady(store, patience, None);
+        parts.build(store, &Path::ROOT)
+    }
+
     fn open_folder(dir: &OsPath, prefix: &str) -> Result<Self> {
         let mut parts = Parts::new(BucketKind::Folder, dir.display().to_string());
         if !dir.is_dir() {
@@ -183,7 +216,8 @@ impl Bucket {
     async fn open_s3(config: &S3Config, prefix: &str) -> Result<Self> {
         let mut parts = Parts::new(BucketKind::S3, config.bucket.clone());
         let prefix = parse_name(&parts.scene, prefix)?;
-        let clients = s3::connect(config, &process_env).await?;
+        let pacer = Arc::<Pacer>::default();
+        let clients = s3::connect(config, &process_env, &pacer).await?;
         parts.scene.endpoint = clients.endpoint;
         parts.scene.secrets = clients.secrets;
         parts.attributes = config.attributes.clone();
@@ -203,6 +237,7 @@ impl Bucket {
         });
         parts.deletes_at_once = DELETES_AT_ONCE as u64;
         let store = PairStore::new(clients.store, clients.bulk);
+        let store = parts.steady(store, patience(config.retries), Some(pacer));
         parts.build(s3::limited(store, config.http.max_connections), &prefix)
     }
 
@@ -210,7 +245,9 @@ impl Bucket {
     fn open_gcs(config: &super::config::GcsConfig, prefix: &str) -> Result<Self> {
         let mut parts = Parts::new(BucketKind::Gcs, config.bucket.clone());
         let prefix = parse_name(&parts.scene, prefix)?;
-        let store = super::gcs::connect(config, &process_env, &mut parts.scene)?;
+        let pacer = Arc::<Pacer>::default();
+        let store = super::gcs::connect(config, &process_env, &mut parts.scene, &pacer)?;
+        let store = parts.steady(store, patience(config.retries), Some(pacer));
         parts.upload.part_size = config.part_size.unwrap_or(parts.upload.part_size);
         parts.build(s3::limited(store, config.http.max_connections), &prefix)
     }
@@ -220,7 +257,22 @@ impl Bucket {
         let mut parts = Parts::new(BucketKind::Azure, config.container.clone());
         let prefix = parse_name(&parts.scene, prefix)?;
         parts.scene.endpoint.clone_from(&config.url);
-        let store = super::azure::connect(config, &process_env, &mut parts.scene)?;
+        let pacer = Arc::<Pacer>::default();
+        let store = super::azure::connect(config, &process_env, &mut parts.scene, &pacer)?;
+        let usual = patience(config.retries);
+        let patience = Patience {
+            pause: config.retry_delay.unwrap_or(usual.pause),
+            longest_pause: config.max_retry_delay.unwrap_or(usual.longest_pause),
+            ..usual
+        };
+        let store = parts.steady(store, patience, Some(pacer));
         parts.build(s3::limited(store, config.http.max_connections), &prefix)
+    }
+}
+
+fn patience(retries: usize) -> Patience {
+    Patience {
+        retries,
+        ..Patience::default()
     }
 }

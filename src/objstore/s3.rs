@@ -14,11 +14,14 @@ use super::config::{Keys, Lookup, LookupStyle, S3Config, Secret, Sse};
 use super::credentials;
 use super::error::{Kind, Result, Scene};
 use super::http;
+use super::pace::Pacer;
 #[cfg(feature = "aws-sdk")]
 use super::sdk;
 use super::sdk::Calls;
+use super::wire::Wire;
 
-/// The probe at the start shall fail soon.
+/// The probe at the start shall fail soon. The library repeats it, everything
+/// else is repeated by [`super::retry`].
 const PROBE_RETRIES: usize = 2;
 const PROBE_WINDOW: Duration = Duration::from_secs(15);
 
@@ -38,14 +41,19 @@ pub(super) struct Clients {
     pub secrets: Vec<Secret>,
 }
 
-/// Builds the clients. Only a bucket on AWS without `region` costs a request.
-pub(super) async fn connect(config: &S3Config, env: Lookup<'_>) -> Result<Clients> {
+/// Builds the clients; `pacer` is asked before each request. Only a bucket on
+/// AWS without `region` costs a request.
+pub(super) async fn connect(
+    config: &S3Config,
+    env: Lookup<'_>,
+    pacer: &Arc<Pacer>,
+) -> Result<Clients> {
     let mut scene = Scene {
         bucket: config.bucket.clone(),
         ..Scene::default()
     };
     let options = http::options(&config.http, config.insecure, &scene)?;
-    let connector = http::Connector::new(&config.http, &scene)?;
+    let wire = Wire::new(&config.http, pacer, &scene)?;
     let target = Target::of(config, find_region(config, &options).await);
     let source = match &config.keys {
         Some(keys) => credentials::Source::Keys(keys.clone()),
@@ -75,7 +83,7 @@ pub(super) async fn connect(config: &S3Config, env: Lookup<'_>) -> Result<Client
         .with_virtual_hosted_style_request(target.in_host)
         // One plain DELETE for one object: every store knows it.
         .with_disable_bulk_delete(true)
-        .with_http_connector(connector.clone())
+        .with_http_connector(wire.clone())
         .with_client_options(options.clone());
     if let Some(Sse::Customer(file)) = &config.sse {
         scene.secrets.push(Secret::new(customer_key(file, &scene)?));
@@ -88,16 +96,16 @@ pub(super) async fn connect(config: &S3Config, env: Lookup<'_>) -> Result<Client
             .build()
             .map_err(|err| scene.blame("", &err))
     };
-    let store = build(builder.clone(), config.retries, http::RETRY_WINDOW)?;
-    let client = connector.connect(&options);
+    let store = build(builder.clone(), 0, Duration::ZERO)?;
+    let client = wire.connect(&options);
     let client = client.map_err(|err| scene.blame("", &err))?;
     Ok(Clients {
         calls: calls(config, &target, &store, client),
         store,
         bulk: build(
             builder.clone().with_disable_bulk_delete(false),
-            config.retries,
-            http::RETRY_WINDOW,
+            0,
+            Duration::ZERO,
         )?,
         probe: build(builder, config.retries.min(PROBE_RETRIES), PROBE_WINDOW)?,
         endpoint: format!("{}://{}", scheme(config), target.host),

@@ -145,7 +145,7 @@ async fn broken_files_are_named() {
         if let Some(content) = content {
             std::fs::write(&file, content).unwrap();
         }
-        let Err(err) = connect(config, &none).await else {
+        let Err(err) = connect(config, &none, &Arc::default()).await else {
             panic!("{what} expected");
         };
         let text = err.to_string();
@@ -155,5 +155,5 @@ async fn broken_files_are_named() {
         );
     }
     std::fs::write(&file, [7; 32]).unwrap();
-    assert!(connect(&key, &none).await.is_ok());
+    assert!(connect(&key, &none, &Arc::default()).await.is_ok());
 }

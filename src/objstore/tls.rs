@@ -3,9 +3,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::ClientOptions;
-use object_store::client::{ClientConfigKey, HttpClient, HttpConnector};
+use object_store::client::{ClientConfigKey, HttpClient};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -102,8 +103,16 @@ fn verifier(
     Ok(built.map_err(|err| fail("ca_file", file, err.to_string()))?)
 }
 
-impl HttpConnector for Connector {
-    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+impl Connector {
+    /// A client that waits so long for one read, for ever without a limit.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub fn connect(
+        &self,
+        options: &ClientOptions,
+        read_timeout: Option<Duration>,
+    ) -> object_store::Result<HttpClient> {
         let allow_http = options.get_config_value(&ClientConfigKey::AllowHttp);
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(self.tls.clone())
@@ -113,7 +122,7 @@ impl HttpConnector for Connector {
             .connect_timeout(self.http.connect_timeout)
             .pool_idle_timeout(idle_timeout(&self.http))
             .pool_max_idle_per_host(self.http.idle_connections);
-        if let Some(limit) = self.http.read_timeout {
+        if let Some(limit) = read_timeout {
             builder = builder.read_timeout(limit);
         }
         let client = builder
