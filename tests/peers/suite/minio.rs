@@ -14,16 +14,16 @@ use crate::peer::{
 };
 use crate::query::{Stack, assert_same};
 
-const ACCESS_KEY: &str = "lithify-test";
-const SECRET_KEY: &str = "lithify-test-secret";
+pub const ACCESS_KEY: &str = "lithify-test";
+pub const SECRET_KEY: &str = "lithify-test-secret";
 
-struct Minio {
-    server: Server,
+pub struct Minio {
+    pub server: Server,
     work: PathBuf,
 }
 
 impl Minio {
-    fn start(work: &Path, buckets: &[&str]) -> Self {
+    pub fn start(work: &Path, buckets: &[&str]) -> Self {
         let data = work.join("minio");
         for bucket in buckets {
             // On a single drive a bucket is a folder.
@@ -45,7 +45,7 @@ impl Minio {
         }
     }
 
-    fn yaml(&self, bucket: &str, prefix: &str, secret: &str) -> String {
+    pub fn yaml(&self, bucket: &str, prefix: &str, secret: &str) -> String {
         format!(
             "type: S3\nprefix: {prefix:?}\nconfig:\n  bucket: {bucket}\n  \
              endpoint: 127.0.0.1:{}\n  insecure: true\n  access_key: {ACCESS_KEY}\n  \
@@ -54,14 +54,14 @@ impl Minio {
         )
     }
 
-    fn config(&self, bucket: &str, prefix: &str) -> PathBuf {
+    pub fn config(&self, bucket: &str, prefix: &str) -> PathBuf {
         let file = self.work.join(format!("s3-{bucket}.yml"));
         fs::write(&file, self.yaml(bucket, prefix, SECRET_KEY)).unwrap();
         file
     }
 }
 
-async fn open(yaml: &str) -> Bucket {
+pub async fn open(yaml: &str) -> Bucket {
     Bucket::connect(&BucketConfig::parse(yaml).unwrap())
         .await
         .unwrap()
