@@ -59,7 +59,11 @@ impl Admin {
         let answer = self.client.execute(request).await.unwrap();
         let (head, body) = answer.into_parts();
         let text = String::from_utf8(body.bytes().await.unwrap().to_vec()).unwrap();
-        assert!(head.status.is_success(), "{method} {path}: {} {text}", head.status);
+        assert!(
+            head.status.is_success(),
+            "{method} {path}: {} {text}",
+            head.status
+        );
         text
     }
 }
@@ -103,9 +107,18 @@ fn hazards_of_a_real_bucket_stand_in_the_dry_run() {
     runtime.block_on(admin.send("PUT", "risky?versioning=", VERSIONED));
     runtime.block_on(admin.send("PUT", "risky?lifecycle=", EXPIRES));
     let (found, page) = dry_run(&config);
-    let wanted = [("versioning".to_owned(), false), ("expiration".to_owned(), true)];
+    let wanted = [
+        ("versioning".to_owned(), false),
+        ("expiration".to_owned(), true),
+    ];
     assert_eq!(found, wanted, "{page}");
-    for word in ["settings of the bucket", "\"tidy\"", "90 days", "cure:", "versioning is on"] {
+    for word in [
+        "settings of the bucket",
+        "\"tidy\"",
+        "90 days",
+        "cure:",
+        "versioning is on",
+    ] {
         assert!(page.contains(word), "{word} is not in\n{page}");
     }
 
@@ -125,7 +138,9 @@ fn unfinished_uploads_of_minio_are_found_by_name() {
         let bucket = open(&minio.yaml("uploads", "team/a", SECRET_KEY)).await;
         assert_eq!(bucket.uploads(NAME).await.unwrap(), []);
         let path = format!("uploads/team/a/{NAME}");
-        let begun = admin.send("POST", &format!("{path}?uploads="), ("", "")).await;
+        let begun = admin
+            .send("POST", &format!("{path}?uploads="), ("", ""))
+            .await;
         let (_, rest) = begun.split_once("<UploadId>").unwrap();
         let (id, _) = rest.split_once("</UploadId>").unwrap();
         let part = format!("{path}?partNumber=1&uploadId={id}");
@@ -133,17 +148,26 @@ fn unfinished_uploads_of_minio_are_found_by_name() {
 
         let found = bucket.uploads(NAME).await.unwrap();
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].name.as_str(), found[0].upload_id.as_str()), (NAME, id));
+        assert_eq!(
+            (found[0].name.as_str(), found[0].upload_id.as_str()),
+            (NAME, id)
+        );
         assert!(found[0].begun_ms > 1_600_000_000_000 && found[0].begun_ms < i64::MAX);
         assert_eq!(bucket.upload_size(&found[0]).await.unwrap(), 12);
         // No directory, nor nothing, stands for its objects here.
         assert_eq!(bucket.uploads("").await.unwrap(), []);
-        assert_eq!(bucket.uploads("01JBXK2YQ0V4T0000000000000/").await.unwrap(), []);
+        assert_eq!(
+            bucket.uploads("01JBXK2YQ0V4T0000000000000/").await.unwrap(),
+            []
+        );
 
         bucket.abort_uploads(&found).await.unwrap();
         assert_eq!(bucket.uploads(NAME).await.unwrap(), []);
         assert_eq!(bucket.upload_size(&found[0]).await.unwrap(), 0);
-        bucket.abort_uploads(&found).await.expect("what is gone is no error");
+        bucket
+            .abort_uploads(&found)
+            .await
+            .expect("what is gone is no error");
 
         let wrong = open(&minio.yaml("uploads", "", "wrong-secret")).await;
         let error = wrong.uploads(NAME).await.unwrap_err();
@@ -152,6 +176,9 @@ fn unfinished_uploads_of_minio_are_found_by_name() {
             upload_id: "no such id".to_owned(),
             ..found[0].clone()
         };
-        bucket.abort_uploads(&[odd]).await.expect("neither is what never was");
+        bucket
+            .abort_uploads(&[odd])
+            .await
+            .expect("neither is what never was");
     });
 }
