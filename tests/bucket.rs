@@ -446,3 +446,69 @@ async fn what_a_store_does_not_know_is_no_hazard() {
         );
     }
 }
+
+/// Google's emulators stand in the service account; so does this server.
+#[cfg(feature = "gcs")]
+#[tokio::test(flavor = "multi_thread")]
+async fn gcs_is_asked_where_and_how_it_should_be() {
+    let (endpoint, asked) = recorded(|line| match line.starts_with("GET") {
+        true => fine(
+            "<ListBucketResult><Contents><Key>team/x</Key><Size>2</Size>\
+             <LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents></ListBucketResult>",
+        ),
+        false => refusal("403 Forbidden", "AccessDenied", "no"),
+    })
+    .await;
+    let yaml = format!(
+        "type: GCS\nprefix: team\nconfig:\n  bucket: blocks\n  max_retries: 1\n  service_account: \
+         '{{\"private_key\": \"hush-hush\", \"private_key_id\": \"\", \"client_email\": \"\", \
+         \"gcs_base_url\": \"http://{endpoint}\", \"disable_oauth\": true}}'\n"
+    );
+    let bucket = open(&yaml).await;
+    assert_eq!(bucket.list("").await.unwrap()[0].name, "x");
+    let error = bucket.put("x", "1").await.unwrap_err();
+    assert_eq!(error.kind, Kind::Denied, "{error}");
+    let asked = asked.lock().unwrap().clone();
+    assert!(
+        asked[0].starts_with("GET /blocks?") && asked[0].contains("prefix=team%2F"),
+        "{asked:?}"
+    );
+    assert!(asked[1].starts_with("PUT /blocks/team%2Fx"), "{asked:?}");
+    assert!(bucket.uploads("").await.unwrap().is_empty());
+    assert_eq!(
+        bucket.hazards(NOW_MS, Probing::All).await,
+        Hazards::default()
+    );
+}
+
+#[cfg(feature = "azure")]
+#[tokio::test(flavor = "multi_thread")]
+async fn azure_is_asked_where_and_how_it_should_be() {
+    let (endpoint, asked) = recorded(|line| match line.contains("comp=list") {
+        true => fine(
+            "<EnumerationResults><Blobs><Blob><Name>team/x</Name><Properties>\
+             <Last-Modified>Fri, 02 Jan 2026 03:04:05 GMT</Last-Modified>\
+             <Content-Length>2</Content-Length><Content-Type>x</Content-Type></Properties></Blob></Blobs>\
+             <NextMarker/></EnumerationResults>",
+        ),
+        false => refusal("404 Not Found", "ContainerNotFound", "no"),
+    })
+    .await;
+    let yaml = format!(
+        "type: AZURE\nprefix: team\nconfig:\n  storage_account: acc\n  container: blocks\n  \
+         pipeline_config: {{max_tries: 1}}\n  storage_connection_string: \
+         AccountName=acc;AccountKey=aHVzaC1odXNo;BlobEndpoint=http://{endpoint}/acc\n"
+    );
+    let bucket = open(&yaml).await;
+    assert_eq!(bucket.list("").await.unwrap()[0].name, "x");
+    let error = bucket.put("x", "1").await.unwrap_err();
+    assert_eq!(error.kind, Kind::MissingBucket, "{error}");
+    assert!(!error.to_string().contains("aHVzaC1odXNo"), "{error}");
+    let asked = asked.lock().unwrap().clone();
+    assert!(asked[0].starts_with("GET /acc/blocks?"), "{asked:?}");
+    assert!(asked[1].starts_with("PUT /acc/blocks/team/x"), "{asked:?}");
+    assert_eq!(
+        bucket.hazards(NOW_MS, Probing::All).await,
+        Hazards::default()
+    );
+}

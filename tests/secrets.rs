@@ -236,7 +236,7 @@ fn everything(output: &std::process::Output, roots: &[&Path]) -> String {
 async fn no_secret_is_in_logs_plan_report_or_errors() {
     let server = S3Server::start().await;
     let dir = server.make_bucket("blocks");
-    copy_edge_stream("blocks", &dir);
+    copy_edge_stream("cluster-02", &dir);
     let work = tempfile::tempdir().unwrap();
     let customer = [b'k'; 32];
     fs::write(work.path().join("customer.key"), customer).unwrap();

@@ -109,7 +109,7 @@ impl Clues {
     /// S3's error codes, and those of the servers that imitate it.
     fn kind_of_code(&self) -> Option<Kind> {
         Some(match self.code.as_deref()? {
-            "NoSuchBucket" => Kind::MissingBucket,
+            "NoSuchBucket" | "ContainerNotFound" => Kind::MissingBucket,
             "NoSuchKey" => Kind::NotFound,
             "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => Kind::Denied,
             "InvalidAccessKeyId"
@@ -118,7 +118,8 @@ impl Clues {
             | "ExpiredToken"
             | "TokenRefreshRequired"
             | "NotSignedUp"
-            | "InvalidSecurity" => Kind::WrongCredentials,
+            | "InvalidSecurity"
+            | "AuthenticationFailed" => Kind::WrongCredentials,
             "RequestTimeTooSkewed" => Kind::ClockSkew,
             "AuthorizationHeaderMalformed"
             | "PermanentRedirect"

@@ -15,7 +15,7 @@ fn keys(source: Source) -> (String, String, String) {
             keys.secret_key.expose().to_owned(),
             keys.session_token.expose().to_owned(),
         ),
-        Source::Role(settings) => panic!("a role: {settings:?}"),
+        other => panic!("no keys: {other:?}"),
     }
 }
 

@@ -35,3 +35,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     }
     (!text.is_empty()).then(|| Duration::from_millis(total))
 }
+
+#[cfg(test)]
+#[path = "duration_tests.rs"]
+mod tests;

@@ -15,6 +15,7 @@ mod beside;
 mod compact;
 mod downsample;
 mod flags;
+mod hazards;
 mod lease;
 mod minio;
 mod peer;

@@ -14,11 +14,11 @@ use crate::peer::{
 };
 use crate::query::{Stack, assert_same};
 
-const ACCESS_KEY: &str = "lithify-test";
+pub const ACCESS_KEY: &str = "lithify-test";
 pub const SECRET_KEY: &str = "lithify-test-secret";
 
 pub struct Minio {
-    server: Server,
+    pub server: Server,
     work: PathBuf,
 }
 
