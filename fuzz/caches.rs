@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use lithify::compact::cache::{Unusable, decode, encode, entry_bytes, is_small, set_unshared};
 
-use crate::repair;
+use super::repair;
 
 /// A cache of metas, as it lies on disk and in the bucket.
 pub fn meta_cache(data: &[u8]) {

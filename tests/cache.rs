@@ -91,7 +91,7 @@ async fn a_steady_sync_of_ten_thousand_blocks_is_listings_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_steady_sync_on_s3_is_listings_only() {
     let server = S3Server::start().await;
-    let bucket = server.bucket("b").await;
+    let bucket = server.bucket("steady").await;
     fill(&bucket, 120).await;
     let disk = tempfile::tempdir().unwrap();
     let asked = async |disk: Option<&Path>| {
