@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::compact::sync::Syncer;
+use crate::plan::view::BlockView;
 use crate::plan::{self, Settings};
 
 const HOUR: u64 = 3_600_000;
@@ -62,7 +63,7 @@ async fn begun() -> (Bucket, Job, Known) {
     let view = Syncer::new(bucket.clone(), 4).sync().await.unwrap();
     let plan = plan::plan(&view, &Settings::default(), (START + 99 * HOUR) as i64);
     let known = Known::default();
-    known.saw(view.blocks.iter().map(|b| b.id()));
+    known.saw(view.blocks.iter().map(BlockView::id));
     known.saw_size(view.size);
     let job = plan.jobs.into_iter().next().unwrap();
     assert_eq!(job.source_ids(), [1, 2, 3, 4].map(id));
