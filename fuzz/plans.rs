@@ -41,27 +41,7 @@ pub fn plan(input: &[u8]) {
         blocks: blocks.into_values().collect(),
         ..BucketView::default()
     };
-    let settings = Settings {
-        vertical: bit(0),
-        replica_labels: if bit(1) {
-            vec!["b".to_owned()]
-        } else {
-            Vec::new()
-        },
-        dedup: if bit(2) {
-            Dedup::Penalty
-        } else {
-            Dedup::OneToOne
-        },
-        one_pass: !bit(3),
-        retention_ms: if bit(5) {
-            [7 * DAY, 30 * DAY, 90 * DAY]
-        } else {
-            [0; 3]
-        },
-        force_retention: bit(6),
-        ..Settings::default()
-    };
+    let settings = settings(bit);
     let plan = make_plan(&view, &settings, NOW);
     let mut used: BTreeSet<_> = plan.retired.iter().map(|r| r.block).collect();
     assert_eq!(used.len(), plan.retired.len());
@@ -86,6 +66,31 @@ pub fn plan(input: &[u8]) {
         habits: Habits::default(),
     };
     assert!(serde_json::to_string(&forecast(&[facts], "cluster", NOW)).is_ok());
+}
+
+/// What the first byte of an input asks for.
+fn settings(bit: impl Fn(u32) -> bool) -> Settings {
+    Settings {
+        vertical: bit(0),
+        replica_labels: if bit(1) {
+            vec!["b".to_owned()]
+        } else {
+            Vec::new()
+        },
+        dedup: if bit(2) {
+            Dedup::Penalty
+        } else {
+            Dedup::OneToOne
+        },
+        one_pass: !bit(3),
+        retention_ms: if bit(5) {
+            [7 * DAY, 30 * DAY, 90 * DAY]
+        } else {
+            [0; 3]
+        },
+        force_retention: bit(6),
+        ..Settings::default()
+    }
 }
 
 /// As a listing would have it: a file has a size that a store can hold.

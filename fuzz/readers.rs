@@ -7,6 +7,7 @@
 
 mod blobs;
 mod blocks;
+mod caches;
 mod chunks;
 mod downsample;
 mod index;
@@ -16,6 +17,7 @@ mod texts;
 
 pub use blobs::Sink;
 pub use blocks::{container, merge};
+pub use caches::meta_cache;
 pub use chunks::{aggregates, floats, histograms};
 pub use downsample::{chunk_list, downsample};
 pub use index::index;
@@ -32,7 +34,7 @@ use lithify::tsdb::{Error, Result};
 pub type Reader = fn(&[u8]);
 
 /// All readers by the name of their target and of their folder of inputs.
-pub const READERS: [(&str, Reader); 13] = [
+pub const READERS: [(&str, Reader); 14] = [
     ("index", index),
     ("floats", floats),
     ("histograms", histograms),
@@ -41,6 +43,7 @@ pub const READERS: [(&str, Reader); 13] = [
     ("segment", segment),
     ("tombstones", tombstones),
     ("meta", meta),
+    ("meta_cache", meta_cache),
     ("markers", markers),
     ("bucket_config", bucket_config),
     ("selector", selector),

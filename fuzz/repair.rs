@@ -93,3 +93,13 @@ pub fn tombstones(data: &[u8]) -> Vec<u8> {
     }
     data
 }
+
+/// The checksum of a cache of metas, which is IEEE CRC-32.
+pub fn meta_cache(data: &[u8]) -> Vec<u8> {
+    let mut data = data.to_vec();
+    if let Some(end) = data.len().checked_sub(4) {
+        let checksum = crc32fast::hash(&data[..end]).to_be_bytes();
+        data[end..].copy_from_slice(&checksum);
+    }
+    data
+}

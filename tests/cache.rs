@@ -15,10 +15,12 @@ use lithify::compact::report::RunReport;
 use lithify::objstore::{Bucket, Counts};
 use lithify::plan::Settings;
 use lithify::runtime::clock::FixedClock;
+use object_store::memory::InMemory;
 use serde_json::Value;
 use support::files::{copy_dir, fixture};
 use support::runs::{NOW, REPLICA_LABELS, START, compactor, replica_settings, settings};
 use support::s3_server::S3Server;
+use support::wedged::{Fault, Op, WedgedStore};
 use ulid::Ulid;
 
 fn places(disk: Option<&Path>) -> Places {
@@ -89,8 +91,7 @@ async fn a_steady_sync_of_ten_thousand_blocks_is_listings_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_steady_sync_on_s3_is_listings_only() {
     let server = S3Server::start().await;
-    server.make_bucket("b");
-    let bucket = server.bucket("b").await;
+    let bucket = server.bucket("steady").await;
     fill(&bucket, 120).await;
     let disk = tempfile::tempdir().unwrap();
     let asked = async |disk: Option<&Path>| {
@@ -121,6 +122,34 @@ async fn a_run_leaves_what_it_wrote_to_the_next_one() {
         assert_eq!(counts.get.calls, u64::from(disk.is_none()));
         assert_eq!(counts.writes(), 0);
     }
+}
+
+/// CA-3: neither a cache that cannot be read nor one that cannot be written
+/// costs more than the requests that it would have spared.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_is_denied_is_no_failure() {
+    let store = Arc::new(InMemory::new());
+    let plain = Bucket::from_store("plain", Arc::clone(&store)).unwrap();
+    fill(&plain, 30).await;
+    let denied = |denied: Op| {
+        let rule =
+            move |op: Op, name: &str| (op == denied && name == OBJECT).then_some(Fault::Deny);
+        Bucket::from_store("denied", WedgedStore::new(Arc::clone(&store), rule)).unwrap()
+    };
+    let disk = tempfile::tempdir().unwrap();
+    let run = async |bucket: &Bucket, disk: Option<&Path>| {
+        let (report, counts) = process(bucket, replica_settings(), NOW, disk).await;
+        assert!(report.is_idle() && report.failures.is_empty());
+        (counts.get.calls, counts.put.calls)
+    };
+    let put = denied(Op::Put);
+    assert_eq!(run(&put, Some(disk.path())).await, (30, 1));
+    assert_eq!(plain.get(OBJECT).await.unwrap(), None);
+    // The copy on disk is there all the same, and the other one tried again.
+    assert_eq!(run(&put, Some(disk.path())).await, (0, 1));
+    assert_eq!(run(&plain, None).await, (30, 1));
+    assert_eq!(run(&denied(Op::Get), None).await, (31, 1));
+    assert_eq!(run(&plain, None).await, (1, 0));
 }
 
 /// The binary on the quick-start bucket.

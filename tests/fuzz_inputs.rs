@@ -192,6 +192,7 @@ fn make_seeds(seed: &impl Fn(&str, &str, &[u8])) {
     downsample_seeds(seed);
     tombstone_seeds(seed);
     json_seeds(seed);
+    cache_seeds(seed);
     yaml_seeds(seed);
     merge_seeds(seed);
     plan_seeds(seed);
@@ -279,6 +280,33 @@ fn json_seeds(seed: &impl Fn(&str, &str, &[u8])) {
     ] {
         let text = format!(r#"{{"id":"{id}","version":1,{keys}}}"#);
         seed("markers", name, text.as_bytes());
+    }
+}
+
+/// Caches of no object, of one, and of one of each sort.
+fn cache_seeds(seed: &impl Fn(&str, &str, &[u8])) {
+    use lithify::compact::cache::{Entry, Version, encode, set_unshared};
+    let id = "01M1DB9KDPX6F6EHHGBQJN9E78";
+    let entry = |etag: Option<&str>, body: &str| -> Entry {
+        let version = Version {
+            size: body.len() as u64,
+            modified_ms: 1_788_220_800_000,
+            etag: etag.map(str::to_owned),
+        };
+        (version, body.to_owned().into())
+    };
+    let all = [
+        ("meta.json", entry(Some("\"5d41402abc4b2a76\""), "{}")),
+        ("deletion-mark.json", entry(None, "{\"version\":1}")),
+        ("no-compact-mark.json", entry(Some(""), "")),
+        ("no-downsample-mark.json", entry(Some("e"), "x")),
+    ];
+    let all = all.map(|(file, entry)| (format!("{id}/{file}"), entry));
+    for (name, count) in [("none", 0), ("one", 1), ("each", 4)] {
+        let entries = all[..count].iter();
+        let mut data = encode(entries.map(|(name, entry)| (name.as_str(), entry)));
+        set_unshared(&mut data, count as u32);
+        seed("meta_cache", name, &data);
     }
 }
 

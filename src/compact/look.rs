@@ -205,3 +205,7 @@ pub(super) async fn object_names(bucket: &Bucket, id: Ulid) -> objstore::Result<
     let objects = bucket.list(&id.to_string()).await?;
     Ok(objects.into_iter().map(|o| o.name).collect())
 }
+
+#[cfg(test)]
+#[path = "look_tests.rs"]
+mod tests;

@@ -85,7 +85,7 @@ pub use rounds::{MOST_LATER_ROUNDS, Rounds, rounds};
 pub use settings::{PARTIAL_AGE_MS, RANGES_MS, Settings};
 
 use filter::{Live, LiveBlock, State};
-use view::{BucketView, PartialView};
+use view::{BucketSize, BucketView, PartialView};
 
 /// Plans everything that is due, for every stream to its end.
 ///
@@ -111,7 +111,6 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
         held: kept.held,
         pointless: kept.pointless,
         partials: partials
-            .filter(|p| settings.shard.is_none_or(|s| s.has_folder(p.id)))
             .filter_map(|p| cleanup(p, settings, now_ms))
             .collect(),
         ..Plan::default()
@@ -147,9 +146,7 @@ pub fn plan(view: &BucketView, settings: &Settings, now_ms: i64) -> Plan {
     downsample::add(&mut plan, &groups, settings, now_ms);
     rebuild::add(&mut plan, &groups, settings);
     show_retired(&mut plan, kept.leaving, settings);
-    for job in &mut plan.jobs {
-        job.cost.requests.list += view.size.look(job.sources.len());
-    }
+    plan.add_last_looks(view.size);
     plan.keep(&settings.lanes);
     plan.limit_deletions(settings.max_deletions);
     plan.removals = removal::removals(view, &plan, settings, now_ms);
@@ -162,6 +159,16 @@ fn of_stream<'a>(blocks: &'a [LiveBlock], group: &group::Group) -> Vec<&'a LiveB
     let mut blocks: Vec<&LiveBlock> = blocks.iter().filter(same).collect();
     blocks.sort_by_key(|b| (b.min_time(), b.id()));
     blocks
+}
+
+impl Plan {
+    /// Adds to the cost of each job what its last look takes in a bucket of
+    /// this size.
+    fn add_last_looks(&mut self, size: BucketSize) {
+        for job in &mut self.jobs {
+            job.cost.requests.list += size.look(job.sources.len());
+        }
+    }
 }
 
 /// Adds blocks that are to be marked to what their streams were before.
@@ -194,6 +201,10 @@ fn show_retired(plan: &mut Plan, leaving: Vec<LiveBlock>, settings: &Settings) {
 /// The latest change of any object counts, so an upload that is still under
 /// way is left alone however long it takes.
 fn cleanup(partial: &PartialView, settings: &Settings, now_ms: i64) -> Option<Cleanup> {
+    let ours = |shard: shard::Shard| shard.has_folder(partial.id);
+    if !settings.shard.is_none_or(ours) {
+        return None;
+    }
     let given_up = now_ms.saturating_sub(partial.modified_ms) > PARTIAL_AGE_MS;
     let why = match (&partial.deletion, &partial.corrupted) {
         (Some(mark), None) => {

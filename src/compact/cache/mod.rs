@@ -109,12 +109,12 @@ impl MetaCache {
         }
         let copy = listed.iter().find(|o| o.name == OBJECT);
         self.shared = copy.is_some();
-        let image = match self.from_disk().await {
+        let image = match self.read_disk().await {
             Some(image) => {
                 self.on_disk = true;
                 image
             }
-            None => match self.from_bucket(copy).await {
+            None => match self.read_bucket(copy).await {
                 Some(image) => Image {
                     // This is the bucket's copy.
                     unshared: 0,
@@ -130,7 +130,7 @@ impl MetaCache {
         image.entries
     }
 
-    async fn from_disk(&self) -> Option<Image> {
+    async fn read_disk(&self) -> Option<Image> {
         let (file, most) = (self.file()?, self.most_bytes());
         let read = {
             let file = file.clone();
@@ -149,7 +149,7 @@ impl MetaCache {
         usable(&file.display(), &data)
     }
 
-    async fn from_bucket(&mut self, copy: Option<&Object>) -> Option<Image> {
+    async fn read_bucket(&mut self, copy: Option<&Object>) -> Option<Image> {
         let size = copy.filter(|_| self.places.bucket)?.size;
         if size > self.most_bytes() {
             tracing::warn!(
