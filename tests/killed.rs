@@ -259,5 +259,5 @@ async fn killed_with_the_lease_the_next_run_takes_back_what_it_was_making() {
         }
     }
     assert!(lives > fused.changes, "{lives}");
-    assert!(taken_back > 20, "{taken_back}");
+    assert!(taken_back >= 10, "{taken_back}");
 }

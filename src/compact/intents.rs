@@ -24,8 +24,8 @@
 //!   handed to the network may arrive late, and what it makes is found then. A
 //!   block that appears after its folder was taken back lacks what was removed,
 //!   and goes as well.
-//! - IN-3: intents of parts that others may be working on are left alone, and so
-//!   is one that cannot be read, for two days.
+//! - IN-3: intents of parts that others may be working on, and those that cannot
+//!   be read, are left alone for two days; then they alone go.
 
 use std::collections::HashSet;
 
@@ -230,7 +230,7 @@ async fn take_back(
 enum Found {
     /// Its writer is gone.
     Left(Intent),
-    /// Cannot be read, and is old.
+    /// Of no use to anybody, and old.
     Garbage,
     /// None of our business, or not to be judged now.
     Leave,
@@ -248,25 +248,23 @@ async fn read(context: &JobContext, part: &Part, object: &Object) -> Found {
     };
     let parsed = body.and_then(|body| serde_json::from_slice::<Intent>(&body).ok());
     let good = |i: &Intent| i.version == FORM && i.blocks.len() <= MOST_BLOCKS;
+    let is_old = context.clock.now_ms().saturating_sub(object.modified_ms) > GARBAGE_MS;
     let Some(intent) = parsed.filter(good) else {
-        let age_ms = context.clock.now_ms().saturating_sub(object.modified_ms);
         tracing::warn!(
             intent = object.name,
             "an intent cannot be read; it may be of a newer version, and goes after two days"
         );
-        return if age_ms > GARBAGE_MS {
-            Found::Garbage
-        } else {
-            Found::Leave
-        };
+        return if is_old { Found::Garbage } else { Found::Leave };
     };
     let ours = context.lease.token() == Some(intent.holder.token.as_str());
     // Nobody holds a part that overlaps ours.
     let ended = intent.part.parse().is_ok_and(|p: Part| p.overlaps(part));
-    if ours || !ended {
-        return Found::Leave;
+    match (ours, ended) {
+        (false, true) => Found::Left(intent),
+        // By now its folders are given up as any others.
+        (false, false) if is_old => Found::Garbage,
+        _ => Found::Leave,
     }
-    Found::Left(intent)
 }
 
 /// Removes folders without `meta.json`, or if that came late, and uploads into

@@ -30,7 +30,7 @@ pub struct Held {
     shared: Option<Arc<Shared>>,
     heartbeat: Option<JoinHandle<()>>,
     /// Goes last.
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Held {
@@ -41,7 +41,7 @@ impl Held {
             lease: Lease::none(),
             shared: None,
             heartbeat: None,
-            _lock: Lock::None,
+            lock: Lock::None,
         }
     }
 
@@ -98,6 +98,9 @@ pub async fn acquire(bucket: &Bucket, clock: &Arc<dyn Clock>, settings: &Setting
     };
     let shared = match taking.take().await {
         Ok(shared) => Arc::new(shared),
+        Err(Refused::Store(error)) if error.kind == objstore::Kind::Full => {
+            return without_room(bucket, error, lock);
+        }
         Err(Refused::Store(error)) if error.kind != objstore::Kind::Unsupported => {
             return Err(error.into());
         }
@@ -119,7 +122,7 @@ pub async fn acquire(bucket: &Bucket, clock: &Arc<dyn Clock>, settings: &Setting
         lease,
         heartbeat,
         shared: Some(shared),
-        _lock: lock,
+        lock,
     };
     if let Err(error) = clear {
         held.release().await;
@@ -370,6 +373,25 @@ async fn beat(shared: Arc<Shared>) {
             return;
         }
     }
+}
+
+/// A full bucket has no room for a lease, and it takes a run to make some. The
+/// lock of a folder is enough for that.
+fn without_room(bucket: &Bucket, error: objstore::Error, lock: Lock) -> Result<Held> {
+    if lock.is_ours() {
+        let bucket = bucket.name();
+        tracing::warn!(
+            bucket,
+            "no room for a lease; the lock on the folder has to do"
+        );
+        let mut held = Held::none();
+        held.lock = lock;
+        return Ok(held);
+    }
+    let cure = "free space in the bucket; if you are sure that no other run is at work, \
+                --lease=off --only=cleanup removes what is marked";
+    let error = Error::from(error);
+    Err(error.context("no room for a lease").with_cure(cure))
 }
 
 /// For people who have a store that takes conditions for granted.
