@@ -255,7 +255,7 @@ async fn a_put_on_a_condition_is_not_repeated() {
     let error = bucket.put_if_absent("a", "x").await.unwrap_err();
     assert!(error.kind.is_transient(), "{error}");
     assert_eq!(script.asked(), ["put"]);
-    assert!(!bucket.put_if_absent("a", "y").await.unwrap());
+    assert_eq!(bucket.put_if_absent("a", "y").await.unwrap(), None);
     assert_eq!(bucket.get("a").await.unwrap().unwrap(), "x");
 }
 
