@@ -232,6 +232,21 @@ fn everything(output: &std::process::Output, roots: &[&Path]) -> String {
     text
 }
 
+/// `lithify compact` in `work`, as talkative as it can be.
+fn compact(work: &Path, yaml: &str, args: &[&str]) -> Command {
+    let file = work.join("bucket.yml");
+    fs::write(&file, yaml).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lithify"));
+    command
+        .current_dir(work)
+        .arg("compact")
+        .arg("--log.level=debug")
+        .arg(format!("--objstore.config-file={}", file.display()))
+        .args(args)
+        .timeout(std::time::Duration::from_secs(120));
+    command
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_in_logs_plan_report_or_errors() {
     let server = S3Server::start().await;
@@ -241,19 +256,6 @@ async fn no_secret_is_in_logs_plan_report_or_errors() {
     let customer = [b'k'; 32];
     fs::write(work.path().join("customer.key"), customer).unwrap();
     let token = "session/token+of-this-test";
-    let run = |yaml: String, args: &[&str]| {
-        let file = work.path().join("bucket.yml");
-        fs::write(&file, yaml).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lithify"));
-        command
-            .current_dir(work.path())
-            .arg("compact")
-            .arg("--log.level=debug")
-            .arg(format!("--objstore.config-file={}", file.display()))
-            .args(args)
-            .timeout(std::time::Duration::from_secs(120));
-        command
-    };
     let good = config(&server.endpoint(), "blocks", "");
     let bad_key = good.replace(SECRET_KEY, "wrong/secret+key");
     let with_token = config(
@@ -282,7 +284,7 @@ async fn no_secret_is_in_logs_plan_report_or_errors() {
         (&away, &["--dry-run=json"]),
     ] {
         let (yaml, args) = (yaml.clone(), args.to_vec());
-        let mut command = run(yaml, &args);
+        let mut command = compact(work.path(), &yaml, &args);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap());
         let output = output.await.unwrap();
         let text = everything(&output, &[work.path(), &dir]);
