@@ -232,6 +232,21 @@ fn everything(output: &std::process::Output, roots: &[&Path]) -> String {
     text
 }
 
+/// `lithify compact` in `work`, as talkative as it can be.
+fn compact(work: &Path, yaml: &str, args: &[&str]) -> Command {
+    let file = work.join("bucket.yml");
+    fs::write(&file, yaml).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lithify"));
+    command
+        .current_dir(work)
+        .arg("compact")
+        .arg("--log.level=debug")
+        .arg(format!("--objstore.config-file={}", file.display()))
+        .args(args)
+        .timeout(std::time::Duration::from_secs(120));
+    command
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_in_logs_plan_report_or_errors() {
     let server = S3Server::start().await;
@@ -241,19 +256,6 @@ async fn no_secret_is_in_logs_plan_report_or_errors() {
     let customer = [b'k'; 32];
     fs::write(work.path().join("customer.key"), customer).unwrap();
     let token = "session/token+of-this-test";
-    let run = |yaml: String, args: &[&str]| {
-        let file = work.path().join("bucket.yml");
-        fs::write(&file, yaml).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lithify"));
-        command
-            .current_dir(work.path())
-            .arg("compact")
-            .arg("--log.level=debug")
-            .arg(format!("--objstore.config-file={}", file.display()))
-            .args(args)
-            .timeout(std::time::Duration::from_secs(120));
-        command
-    };
     let good = config(&server.endpoint(), "blocks", "");
     let bad_key = good.replace(SECRET_KEY, "wrong/secret+key");
     let with_token = config(
@@ -282,7 +284,7 @@ async fn no_secret_is_in_logs_plan_report_or_errors() {
         (&away, &["--dry-run=json"]),
     ] {
         let (yaml, args) = (yaml.clone(), args.to_vec());
-        let mut command = run(yaml, &args);
+        let mut command = compact(work.path(), &yaml, &args);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap());
         let output = output.await.unwrap();
         let text = everything(&output, &[work.path(), &dir]);
@@ -297,4 +299,48 @@ async fn no_secret_is_in_logs_plan_report_or_errors() {
     }
     // A plain text copy of the key is what the search would have found.
     assert!(good.contains(SECRET_KEY) && good.contains(ACCESS_KEY));
+}
+
+/// `aws_sdk_auth` follows what the SDK follows: here a program that hands out
+/// keys. Where nobody has any, that is what it says.
+#[cfg(feature = "aws-sdk")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sdk_finds_keys_where_aws_keeps_them() {
+    let server = S3Server::start().await;
+    let dir = server.make_bucket("blocks");
+    copy_edge_stream("cluster-02", &dir);
+    let work = tempfile::tempdir().unwrap();
+    let keys = format!(
+        "{{\"Version\": 1, \"AccessKeyId\": \"{ACCESS_KEY}\", \"SecretAccessKey\": \"{SECRET_KEY}\", \
+         \"Expiration\": \"2999-01-01T00:00:00Z\"}}"
+    );
+    fs::write(work.path().join("keys.json"), keys).unwrap();
+    let profile = format!(
+        "[profile ours]\ncredential_process = cat {}\n",
+        work.path().join("keys.json").display()
+    );
+    fs::write(work.path().join("aws"), profile).unwrap();
+    let yaml = format!(
+        "type: S3\nconfig: {{bucket: blocks, endpoint: '{}', insecure: true, aws_sdk_auth: true, \
+         max_retries: 1}}\n",
+        server.endpoint()
+    );
+    for (profile, works) in [("ours", true), ("nobody", false)] {
+        let mut command = compact(work.path(), &yaml, &["--dry-run=json"]);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", work.path())
+            .env("AWS_CONFIG_FILE", work.path().join("aws"))
+            .env("AWS_PROFILE", profile)
+            .env("AWS_EC2_METADATA_DISABLED", "true");
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = output.await.unwrap();
+        let text = everything(&output, &[]);
+        assert_eq!(output.status.success(), works, "{text}");
+        assert!(!text.contains(SECRET_KEY), "{text}");
+        if !works {
+            assert!(text.contains("credentials"), "{text}");
+        }
+    }
 }

@@ -86,7 +86,7 @@ fn authorities(http: &HttpConfig, scene: &Scene) -> Result<Vec<Certificate>> {
 #[derive(Debug, Clone)]
 pub(super) enum Connector {
     Plain,
-    Tls(tls::Connector),
+    Tls(Box<tls::Connector>),
 }
 
 impl Connector {
@@ -96,7 +96,7 @@ impl Connector {
         if http.client_certificate.is_none() && http.server_name.is_none() {
             return Ok(Self::Plain);
         }
-        tls::Connector::new(http, scene).map(Self::Tls)
+        Ok(Self::Tls(Box::new(tls::Connector::new(http, scene)?)))
     }
 }
 

@@ -55,19 +55,7 @@ pub(super) async fn connect(
     let options = http::options(&config.http, config.insecure, &scene)?;
     let wire = Wire::new(&config.http, pacer, &scene)?;
     let target = Target::of(config, find_region(config, &options).await);
-    let source = match &config.keys {
-        Some(keys) => credentials::Source::Keys(keys.clone()),
-        #[cfg(feature = "aws-sdk")]
-        None if config.sdk_auth => {
-            let options = http::login_options(&config.http, &scene)?;
-            let client = ReqwestConnector::default().connect(&options);
-            let client = client.map_err(|err| scene.blame("", &err))?;
-            credentials::Source::Chain(sdk::chain(&target.region, client).await)
-        }
-        None => {
-            credentials::find(env).map_err(|what| scene.error(Kind::NoCredentials, "", what))?
-        }
-    };
+    let source = source(config, env, &target.region, &scene).await?;
     if let credentials::Source::Keys(keys) = &source {
         let Keys {
             access_key,
@@ -111,6 +99,29 @@ pub(super) async fn connect(
         endpoint: format!("{}://{}", scheme(config), target.host),
         secrets: scene.secrets,
     })
+}
+
+/// Where the credentials come from.
+async fn source(
+    config: &S3Config,
+    env: Lookup<'_>,
+    region: &str,
+    scene: &Scene,
+) -> Result<credentials::Source> {
+    if let Some(keys) = &config.keys {
+        return Ok(credentials::Source::Keys(keys.clone()));
+    }
+    #[cfg(feature = "aws-sdk")]
+    if config.sdk_auth {
+        let options = http::login_options(&config.http, scene)?;
+        let client = ReqwestConnector::default().connect(&options);
+        let client = client.map_err(|err| scene.blame("", &err))?;
+        let chain = sdk::chain(region, client).await;
+        return Ok(credentials::Source::Chain(chain));
+    }
+    #[cfg(not(feature = "aws-sdk"))]
+    let _ = region;
+    credentials::find(env).map_err(|what| scene.error(Kind::NoCredentials, "", what))
 }
 
 /// The SDK beside the store, with its connections and credentials.

@@ -1,4 +1,4 @@
-use super::super::When;
+use super::super::rules::When;
 use super::*;
 
 fn rule() -> LifecycleRule {

@@ -33,7 +33,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub(super) use rules::{LifecycleRule, ObjectLock, When};
+#[cfg(feature = "aws-sdk")]
+pub(super) use rules::When;
+pub(super) use rules::{LifecycleRule, ObjectLock};
 
 /// All questions together.
 const TIME_LIMIT: Duration = Duration::from_secs(30);

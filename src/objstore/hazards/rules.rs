@@ -5,6 +5,10 @@ use ulid::Ulid;
 
 /// When a rule acts on an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "aws-sdk"),
+    allow(dead_code, reason = "only the SDK tells it")
+)]
 pub enum When {
     /// So many days after it was written.
     Days(i64),

@@ -2,7 +2,8 @@
 
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{
-    ExpirationStatus, LifecycleRule as SdkRule, ObjectLockConfiguration, ObjectLockEnabled,
+    AbortIncompleteMultipartUpload, ExpirationStatus, LifecycleRule as SdkRule,
+    NoncurrentVersionExpiration as SdkOldVersions, ObjectLockConfiguration, ObjectLockEnabled,
 };
 
 use super::{LifecycleRule, ObjectLock};
@@ -43,10 +44,10 @@ pub(super) fn rule(rule: &SdkRule) -> LifecycleRule {
         expires: expires.and_then(|expires| when(expires.days(), expires.date())),
         moves: moves.collect(),
         old_versions_days: old_versions
-            .and_then(|e| e.noncurrent_days())
+            .and_then(SdkOldVersions::noncurrent_days)
             .map(i64::from),
         aborts_days: aborts
-            .and_then(|a| a.days_after_initiation())
+            .and_then(AbortIncompleteMultipartUpload::days_after_initiation)
             .map(i64::from),
     }
 }

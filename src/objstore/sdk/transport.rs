@@ -62,9 +62,7 @@ async fn call(client: &StoreClient, request: HttpRequest) -> Result<HttpResponse
         Ok(http) => failed(*http),
         Err(err) => ConnectorError::other(err, None),
     })?;
-    let status = parts.status.try_into();
-    let status = status.map_err(|_| bad("a status that HTTP does not have".into()))?;
-    let mut response = HttpResponse::new(status, SdkBody::from(body.to_bytes()));
+    let mut response = HttpResponse::new(parts.status.into(), SdkBody::from(body.to_bytes()));
     for (name, value) in &parts.headers {
         // Headers that are no text are none that we read.
         if let Ok(value) = value.to_str() {

@@ -55,7 +55,8 @@ impl Admin {
             let value = HeaderValue::from_str(md5).unwrap();
             request.headers_mut().insert("content-md5", value);
         }
-        AwsAuthorizer::new(&self.credential, "s3", "us-east-1").authorize(&mut request, None);
+        let signer = AwsAuthorizer::new(&self.credential, "s3", "us-east-1");
+        signer.try_authorize(&mut request, None).unwrap();
         let answer = self.client.execute(request).await.unwrap();
         let (head, body) = answer.into_parts();
         let text = String::from_utf8(body.bytes().await.unwrap().to_vec()).unwrap();
