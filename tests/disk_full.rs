@@ -156,7 +156,9 @@ impl World {
             "{stage}: {:?}\n{said}",
             ended.status
         );
-        let left = all_files(data);
+        let mut left = all_files(data);
+        // For the next run; half of one would be no such file.
+        left.retain(|file, _| !file.starts_with("meta-cache") || file.extension().is_some());
         assert!(
             left.is_empty(),
             "{stage}: scratch has {:?}\n{said}",

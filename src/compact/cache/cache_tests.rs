@@ -191,6 +191,7 @@ async fn what_is_no_cache_is_made_anew() {
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();
     assert_eq!(asked(&bucket, disk.places()).await, (1, 0));
+    assert!(!file.with_extension("new").exists(), "nothing half is left");
     let blocked = Places {
         folder: Some(disk.0.path().join("blocked")),
         ..disk.places()

@@ -343,8 +343,13 @@ fn write_file(file: &Path, data: &[u8]) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(failed("create folder"))?;
     }
     let beside = file.with_extension("new");
-    std::fs::write(&beside, data).map_err(failed("write"))?;
-    std::fs::rename(&beside, file).map_err(failed("rename"))
+    let written = std::fs::write(&beside, data).map_err(failed("write"));
+    let written = written.and_then(|()| std::fs::rename(&beside, file).map_err(failed("rename")));
+    if written.is_err() {
+        // On a full disk, what is half there takes the place of others.
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
 }
 
 #[cfg(test)]
