@@ -45,7 +45,6 @@ pub fn plan(input: &[u8]) {
     let plan = make_plan(&view, &settings, NOW);
     let mut used: BTreeSet<_> = plan.retired.iter().map(|r| r.block).collect();
     assert_eq!(used.len(), plan.retired.len());
-    let findings = lint(&view, &settings, NOW);
     for job in &plan.jobs {
         for source in &job.sources {
             assert!(used.insert(source.id()), "{} has two uses", source.id());
@@ -56,13 +55,13 @@ pub fn plan(input: &[u8]) {
         assert!(!job.reason.to_string().is_empty());
     }
     let facts = BucketFacts {
-        lease: Default::default(),
         name: "fuzz".to_owned(),
         view: &view,
         plan: &plan,
         rounds: &rounds(&view, &plan, &settings, NOW),
         series: &SeriesByCluster::default(),
-        findings: &findings,
+        findings: &lint(&view, &settings, NOW),
+        settings: &Default::default(),
         habits: Habits::default(),
     };
     assert!(serde_json::to_string(&forecast(&[facts], "cluster", NOW)).is_ok());

@@ -220,13 +220,13 @@ async fn killed_with_the_lease_the_next_run_takes_back_what_it_was_making() {
         now: NOW,
         ..Fused::new().await
     };
-    let foreign = Ulid::from_parts(NOW as u64, 99).to_string();
+    let foreign = [Ulid::from_parts(NOW as u64, 99).to_string()];
     let (mut taken_back, mut lives) = (0, 0);
     for life in 0.. {
         let stage = format!("killed with the lease after {life} changes");
         let store = Arc::new(fused.start.fork());
         let alive = Bucket::from_store("alive", Arc::clone(&store)).unwrap();
-        let upload = format!("{foreign}/chunks/000001");
+        let upload = format!("{}/chunks/000001", foreign[0]);
         alive.put(&upload, "half").await.unwrap();
         let dying = DyingStore::new(Arc::clone(&store), life);
         let bucket = Bucket::from_store("dying", dying.clone()).unwrap();
@@ -245,7 +245,7 @@ async fn killed_with_the_lease_the_next_run_takes_back_what_it_was_making() {
         nothing_is_lost(&alive, &stage).await;
         assert_eq!(next.cleaned.len(), left, "{stage}");
         taken_back += left;
-        assert_eq!(partials(&alive).await, [foreign.clone()], "{stage}");
+        assert_eq!(partials(&alive).await, foreign, "{stage}");
         assert!(blocks::files(&alive).await == fused.expected, "{stage}");
 
         // The one after that finds nothing late, and the intents go.

@@ -788,6 +788,35 @@ async fn intents_that_cannot_be_judged_are_left_alone() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// What a dry run adds for the lease and for each job is what they cost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_costs_what_a_dry_run_says() {
+    let inner = Arc::new(object_store::memory::InMemory::new());
+    let first = Bucket::from_store("first", Arc::clone(&inner)).unwrap();
+    five_blocks(&first).await;
+    take(&first, whole("before")).await.unwrap().release().await;
+    let mut requests = Vec::new();
+    let mut jobs = 0;
+    for lease in [None, Some(runs::lease("first"))] {
+        let bucket = Bucket::from_store("fork", Arc::new(inner.fork())).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let clock = Arc::new(FixedClock::at(NOW));
+        let mut run = runs::compactor(&bucket, replica_settings(), 1, clock, scratch.path());
+        run.options.lease = lease;
+        let report = run.run().await.unwrap();
+        jobs = report.jobs.len() as u64;
+        requests.push(report.requests);
+    }
+    assert!(jobs > 0);
+    let more = requests[1].since(&requests[0]);
+    // As in the flags and in the cost of a job.
+    assert_eq!(more.list.calls, 1);
+    assert_eq!(more.get.calls, 1);
+    assert_eq!(more.put.calls, 3 + jobs);
+    assert_eq!(more.delete.calls, jobs);
+    assert_eq!(more.head.calls, 0);
+}
+
 /// The second of two whole runs ends before it has looked at anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_run_writes_nothing() {

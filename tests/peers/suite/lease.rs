@@ -344,7 +344,7 @@ fn multipart_uploads_of_a_dead_run_are_aborted() {
         let (writer, object) = (bucket.clone(), name.clone());
         let write = tokio::task::spawn_blocking(move || {
             let mut writer = writer.create(&object).unwrap();
-            writer.append(&vec![7; 40 << 20]).unwrap();
+            writer.write(&vec![7; 40 << 20]).unwrap();
             // As in a process that is killed: neither completed nor aborted.
             std::mem::forget(writer);
         });
