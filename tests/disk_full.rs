@@ -417,7 +417,8 @@ fn on_small_scratch(world: &World) {
     let of = |file: &(&PathBuf, &Vec<u8>)| file.0.ends_with("index");
     let indexes = world.reference.values().flat_map(|f| f.iter().filter(of));
     let indexes: u64 = indexes.map(|(_, index)| index.len() as u64).sum();
-    for size in disks(0, indexes) {
+    // The lock of the lease and what is kept of small objects want some pages.
+    for size in disks(0, indexes + (32 << 10)) {
         let (bucket, data) = world.fresh("bucket");
         let after = world.place("after");
         // Else nothing is begun that cannot fit, see tests/limits.rs.

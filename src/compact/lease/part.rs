@@ -77,7 +77,8 @@ impl FromStr for Part {
         let (numbers, print) = match text.find(PRINT) {
             Some(0) => ("", Some(&text[PRINT.len()..])),
             Some(at) => {
-                let numbers = text[..at].strip_suffix('-').ok_or(())?;
+                let numbers = text[..at].strip_suffix('-').filter(|n| !n.is_empty());
+                let numbers = numbers.ok_or(())?;
                 (numbers, Some(&text[at + PRINT.len()..]))
             }
             None => (text, None),

@@ -51,6 +51,7 @@ mod varbit;
 mod window;
 mod xor;
 mod xor2;
+mod xor_encoder;
 
 pub use aggr::{Aggr, AggrChunk, AggrColumn, encode_aggr, put_aggr_column};
 pub use decode::{DecodeScratch, Decoded, decode_chunk, decode_floats, fold_floats, fold_samples};
@@ -64,7 +65,8 @@ pub(crate) use histogram::{CUSTOM_SCHEMA, Merge, Walk, reduce};
 pub use series::{EncodedChunk, EncodedChunks, SAMPLES_PER_CHUNK, SeriesEncoder};
 pub(crate) use xor::MAX_SAMPLES;
 use xor::fold_xor;
-pub use xor::{XorEncoder, XorIter, decode_xor};
+pub use xor::{XorIter, decode_xor};
+pub use xor_encoder::XorEncoder;
 pub use xor2::{Xor2Iter, decode_xor2};
 
 use super::error::{Corrupt, Error, Result};

@@ -3,7 +3,8 @@
 use super::super::bits::{BitRun, BitWriter};
 use super::super::varbit::put_int;
 use super::super::window::{WriteWindow, put_xor};
-use super::super::xor::{MAX_SAMPLES, too_many};
+use super::super::xor::MAX_SAMPLES;
+use super::super::xor_encoder::too_many;
 use super::fit::{Fit, fit};
 use super::iter::{HEADER, Iter, Scratch, reset_to};
 use super::spans::{are_sane, count_buckets, relayout, union};
