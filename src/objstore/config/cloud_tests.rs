@@ -218,11 +218,15 @@ fn azure_refuses_by_name() {
         let text = azure(keys).unwrap_err().to_string();
         assert!(text.starts_with(wanted), "{keys}: {text}");
     }
+}
+
+#[test]
+fn azure_needs_an_account() {
     let empty = AzureConfig::check(AzureYaml::default()).unwrap_err();
+    let text = empty.to_string();
     assert!(
-        empty
-            .to_string()
-            .starts_with("config.storage_account: missing")
+        text.starts_with("config.storage_account: missing"),
+        "{text}"
     );
 }
 
