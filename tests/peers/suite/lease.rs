@@ -284,7 +284,8 @@ fn killed_after_any_change_the_next_run_ends_the_same() {
     let (code, text) = end(start(&through, stage.at(), &[]));
     assert_eq!(code, Some(0), "{text}");
     let changes = proxy.changes();
-    assert!(changes > 20, "{changes}");
+    // The lease, the cache, an intent, a block in pieces, marks, the report.
+    assert!(changes > 12, "{changes}");
     let mut partials = 0;
     for life in 1..changes {
         let name = format!("killed-{life}");
