@@ -326,7 +326,8 @@ fn killed_after_any_change_the_next_run_ends_the_same() {
         );
         assert_marks_are_covered(&config, stage.at(), &name);
     }
-    assert!(partials > 2, "{partials}");
+    // One life ends behind the segment, one behind the index.
+    assert!(partials >= 2, "{partials}");
 }
 
 /// A multipart upload of a process that is dead: no listing shows it, and nobody
