@@ -64,6 +64,7 @@ impl PlainFloats {
             size,
             first: (0, 0.0),
             counted: 0,
+            begun: Open::NOTHING,
             rows: &mut self.rows,
             out,
         };
@@ -91,6 +92,8 @@ struct Windows<'a> {
     first: (i64, f64),
     /// Samples of the batch in windows that are complete.
     counted: usize,
+    /// Where [`Self::next_window`] leaves the window that it has begun.
+    begun: Open,
     rows: &'a mut Vec<Row>,
     out: &'a mut Columns,
 }
@@ -137,7 +140,9 @@ impl FloatFold for Windows<'_> {
     #[inline(always)]
     fn fold(&mut self, open: Open, t: i64, v: f64) -> Open {
         if t > open.border {
-            return self.next_window(open, t, v);
+            // What a call returns would lie in memory from then on.
+            self.next_window(open, t, v);
+            return Open { ..self.begun };
         }
         Open {
             last: (t, v),
@@ -181,12 +186,13 @@ impl Windows<'_> {
     /// Ends the window that is open, and its batch if that is full, and begins
     /// another with this sample.
     #[inline(never)]
-    fn next_window(&mut self, open: Open, t: i64, v: f64) -> Open {
+    fn next_window(&mut self, open: Open, t: i64, v: f64) {
         let full = open.samples >= self.size;
         if open.samples > 0 {
             self.end_window(&open, if full { open.last.0 } else { open.border });
         }
-        let begun = Open {
+        let first = open.samples == 0 || full;
+        self.begun = Open {
             border: next_border(t, open.border, self.resolution),
             last: (t, v),
             samples: open.samples + 1,
@@ -196,19 +202,19 @@ impl Windows<'_> {
             max: v,
             total: open.total + open.gain(v),
         };
-        if open.samples > 0 && !full {
-            return begun;
+        if !first {
+            return;
         }
         if full {
             self.end_batch(&open);
         }
         self.first = (t, v);
-        Open {
+        self.begun = Open {
             border: window_end(t, self.resolution),
             samples: 1,
             total: v,
-            ..begun
-        }
+            ..self.begun
+        };
     }
 
     /// Notes a window that ends at `end` (ms).
