@@ -8,12 +8,11 @@ mod support;
 
 use std::sync::Arc;
 
-use lithify::block::meta::Meta;
 use lithify::objstore::Bucket;
 use lithify::plan::Settings;
 use lithify::runtime::clock::FixedClock;
 use object_store::memory::InMemory;
-use support::blocks::{self, BlockFiles, Spec, labels, live_metas};
+use support::blocks::{self, BlockFiles, Spec, labels, live_metas, nothing_is_lost};
 use support::dying::DyingStore;
 use support::runs::{
     self, HOUR, NOW, START, after_the_machine, compactor, outlive, partials, replica_settings,
@@ -54,34 +53,6 @@ async fn fortnight(bucket: &Bucket) {
             blocks::write(bucket, &spec(n, day * 24, (day + 2) * 24, replica)).await;
         }
         blocks::write(bucket, &spec(n, 14 * 24, 14 * 24 + 2, replica)).await;
-    }
-}
-
-/// What must hold at any time: no block can be seen that is not all there, and a
-/// source is marked only if a raw block that is all there stands in for it.
-async fn nothing_is_lost(bucket: &Bucket, stage: &str) {
-    let objects = bucket.list("").await.unwrap();
-    let size = |name: &str| objects.iter().find(|o| o.name == name).map(|o| o.size);
-    let live = live_metas(bucket).await;
-    for meta in &live {
-        for file in meta.thanos.files.iter().filter(|f| f.size_bytes > 0) {
-            let name = format!("{}/{}", meta.id(), file.rel_path);
-            assert_eq!(size(&name), Some(file.size_bytes), "{stage}: {name}");
-        }
-    }
-    let raw = live.iter().filter(|m| m.thanos.downsample.resolution == 0);
-    let held: Vec<Ulid> = raw
-        .flat_map(|m| m.tsdb.compaction.sources.clone())
-        .collect();
-    for object in &objects {
-        if let Some(id) = object.name.strip_suffix("/deletion-mark.json") {
-            let body = bucket.get(&format!("{id}/meta.json")).await.unwrap();
-            let marked = Ulid::from_string(id).unwrap();
-            let meta = Meta::parse(marked, &body.unwrap()).unwrap();
-            let sources = meta.tsdb.compaction.sources;
-            let held = sources.iter().all(|source| held.contains(source));
-            assert!(held, "{stage}: {id} is marked and not replaced");
-        }
     }
 }
 

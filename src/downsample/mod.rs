@@ -16,7 +16,7 @@
 //!
 //! ```text
 //!  raw chunks --decode--> samples of a run --batches of whole windows--> columns
-//!                                                                        |   |
+//!             (a plain run becomes windows while it is decoded)          |   |
 //!                              5m chunk: five encoded columns <----------'   |
 //!                                                                            |
 //!                              columns of 5m chunks, whole chunks per batch -'

@@ -149,7 +149,41 @@ pub async fn live_metas(bucket: &Bucket) -> Vec<Meta> {
     live_metas_but(bucket, None).await
 }
 
-/// The same without one block, of which nothing is read.
+/// What must hold at any time: no block can be seen that is not all there, and a
+/// source is marked only if a raw block that is all there stands in for it.
+pub async fn nothing_is_lost(bucket: &Bucket, stage: &str) {
+    nothing_is_lost_of(bucket, stage, |_| true).await;
+}
+
+/// The same, but only marks on these blocks are asked about.
+pub async fn nothing_is_lost_of(bucket: &Bucket, stage: &str, of: impl Fn(Ulid) -> bool) {
+    let objects = bucket.list("").await.unwrap();
+    let size = |name: &str| objects.iter().find(|o| o.name == name).map(|o| o.size);
+    let live = live_metas(bucket).await;
+    for meta in &live {
+        for file in meta.thanos.files.iter().filter(|f| f.size_bytes > 0) {
+            let name = format!("{}/{}", meta.id(), file.rel_path);
+            assert_eq!(size(&name), Some(file.size_bytes), "{stage}: {name}");
+        }
+    }
+    let raw = live.iter().filter(|m| m.thanos.downsample.resolution == 0);
+    let held: Vec<Ulid> = raw
+        .flat_map(|m| m.tsdb.compaction.sources.clone())
+        .collect();
+    let marks = objects
+        .iter()
+        .filter_map(|o| o.name.strip_suffix("/deletion-mark.json"));
+    let marked = marks.map(|id| Ulid::from_string(id).unwrap());
+    for id in marked.filter(|id| of(*id)) {
+        let body = bucket.get(&format!("{id}/meta.json")).await.unwrap();
+        let meta = Meta::parse(id, &body.unwrap()).unwrap();
+        let sources = meta.tsdb.compaction.sources;
+        let held = sources.iter().all(|source| held.contains(source));
+        assert!(held, "{stage}: {id} is marked and not replaced");
+    }
+}
+
+/// The same as [`live_metas`] without one block, of which nothing is read.
 pub async fn live_metas_but(bucket: &Bucket, skip: Option<Ulid>) -> Vec<Meta> {
     let objects = bucket.list("").await.unwrap();
     let names: BTreeSet<String> = objects.into_iter().map(|o| o.name).collect();
