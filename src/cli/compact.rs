@@ -7,7 +7,7 @@ use rayon::ThreadPool;
 
 use super::flags::{
     self, BucketFlags, CompactionFlags, DryRun, Given, LaneFlags, LeaseFlags, PolicyFlags,
-    QuarantineFlags, RetentionFlags, RunFlags, SelectionFlags, ServiceFlags, WHOLE,
+    QuarantineFlags, RetentionFlags, RunFlags, SelectionFlags, ServiceFlags,
 };
 use super::report_file::ReportFile;
 use super::{Outcome, dry_run, findings, hazards, human, quarantine, warn};
@@ -204,14 +204,13 @@ async fn compact_all(
     let machine = &settings.machine;
     let (memory, scratch) = (machine.memory_bytes, machine.scratch_bytes);
     tracing::debug!(memory, scratch, "budget in bytes");
-    let part = args.selection.part()?;
-    if part != WHOLE {
-        tracing::info!(part, "works on a part of the bucket");
-    }
     let mut outcome = Outcome::Done;
     let mut failed = None;
     let mut file = ReportFile::new(args.run.report());
     let part = flags::part(&args.selection)?;
+    if part != Part::Whole {
+        tracing::info!(%part, "works on a part of the bucket");
+    }
     for bucket in buckets {
         hazards::warn(bucket, &SystemClock).await;
         let run = compactor(args, bucket, settings, (pool, part.clone()));

@@ -178,6 +178,31 @@ impl<T: ObjectStore> std::fmt::Display for PairStore<T> {
     }
 }
 
+/// Has locations deleted in chunks of [`DELETES_AT_ONCE`], each by one call of
+/// `delete`; one that cannot be had fails its chunk.
+pub(super) fn in_chunks<F>(
+    locations: BoxStream<'static, StoreResult<Path>>,
+    delete: impl Fn(Vec<Path>) -> F + Clone + Send + 'static,
+) -> BoxStream<'static, StoreResult<Path>>
+where
+    F: Future<Output = Vec<StoreResult<Path>>> + Send + 'static,
+{
+    locations
+        .chunks(DELETES_AT_ONCE)
+        .then(move |chunk| {
+            let delete = delete.clone();
+            async move {
+                let paths: StoreResult<Vec<Path>> = chunk.into_iter().collect();
+                stream::iter(match paths {
+                    Ok(paths) => delete(paths).await,
+                    Err(err) => vec![Err(err)],
+                })
+            }
+        })
+        .flatten()
+        .boxed()
+}
+
 /// Deletes one chunk. The client panics over an answer that names an object
 /// which nobody asked for; what a server says is no reason to.
 async fn delete<T: ObjectStore>(store: &T, chunk: Vec<Path>) -> Vec<StoreResult<Path>> {
@@ -224,21 +249,15 @@ impl<T: ObjectStore> ObjectStore for PairStore<T> {
         locations: BoxStream<'static, StoreResult<Path>>,
     ) -> BoxStream<'static, StoreResult<Path>> {
         let (plain, bulk) = (Arc::clone(&self.plain), Arc::clone(&self.bulk));
-        locations
-            .chunks(DELETES_AT_ONCE)
-            .then(move |chunk| {
-                let (plain, bulk) = (Arc::clone(&plain), Arc::clone(&bulk));
-                async move {
-                    let paths: StoreResult<Vec<Path>> = chunk.into_iter().collect();
-                    stream::iter(match paths {
-                        Ok(one) if one.len() == 1 => delete(plain.as_ref(), one).await,
-                        Ok(many) => delete(bulk.as_ref(), many).await,
-                        Err(err) => vec![Err(err)],
-                    })
+        in_chunks(locations, move |paths| {
+            let (plain, bulk) = (Arc::clone(&plain), Arc::clone(&bulk));
+            async move {
+                match paths.len() {
+                    1 => delete(plain.as_ref(), paths).await,
+                    _ => delete(bulk.as_ref(), paths).await,
                 }
-            })
-            .flatten()
-            .boxed()
+            }
+        })
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {

@@ -27,7 +27,7 @@ use object_store::{
     Result as StoreResult,
 };
 
-use super::deletes::DELETES_AT_ONCE;
+use super::deletes::in_chunks;
 use super::resume::resuming;
 use super::retry::{Asked, Effect, Retries, Tries};
 use super::upload::SteadyUpload;
@@ -110,20 +110,10 @@ impl<T: ObjectStore + MultipartStore> ObjectStore for SteadyStore<T> {
         locations: BoxStream<'static, StoreResult<Path>>,
     ) -> BoxStream<'static, StoreResult<Path>> {
         let (inner, retries) = (Arc::clone(&self.inner), Arc::clone(&self.retries));
-        locations
-            .chunks(DELETES_AT_ONCE)
-            .then(move |chunk| {
-                let (inner, retries) = (Arc::clone(&inner), Arc::clone(&retries));
-                async move {
-                    let paths: StoreResult<Vec<Path>> = chunk.into_iter().collect();
-                    stream::iter(match paths {
-                        Ok(paths) => delete(inner.as_ref(), &retries, paths).await,
-                        Err(err) => vec![Err(err)],
-                    })
-                }
-            })
-            .flatten()
-            .boxed()
+        in_chunks(locations, move |paths| {
+            let (inner, retries) = (Arc::clone(&inner), Arc::clone(&retries));
+            async move { delete(inner.as_ref(), &retries, paths).await }
+        })
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {

@@ -47,7 +47,7 @@ pub(super) use process::ProcessFlags;
 pub(super) use quarantine::QuarantineFlags;
 pub(super) use retention::RetentionFlags;
 pub(super) use run::{DryRun, RunFlags};
-pub(super) use selection::{SelectionFlags, WHOLE, rules};
+pub(super) use selection::{SelectionFlags, rules};
 pub(super) use service::ServiceFlags;
 pub(super) use switch::both_forms;
 
